@@ -1,0 +1,1 @@
+"""Data: images, captions and labels behind one random-access contract."""

@@ -1,0 +1,51 @@
+"""A few records in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Examples", "concatenate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Records, one privacy unit each.
+
+    ids: (n,) strings; images: (n, 3, S, S) uint8; captions: n strings or None; labels: (n,) int64 or None.
+    """
+
+    ids: NDArray[np.str_]
+    images: NDArray[np.uint8]
+    captions: tuple[str, ...] | None = None
+    labels: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, index: NDArray[np.integer] | slice) -> Examples:
+        """Return the records at these positions."""
+        captions = self.captions
+        if captions is not None:
+            captions = captions[index] if isinstance(index, slice) else tuple(captions[int(i)] for i in index)
+        labels = None if self.labels is None else self.labels[index]
+        return Examples(ids=self.ids[index], images=self.images[index], captions=captions, labels=labels)
+
+
+def concatenate(parts: list[Examples]) -> Examples:
+    """Return the records of all parts in order; captions and labels stay only when every part has them."""
+    captions: tuple[str, ...] | None = None
+    if all(part.captions is not None for part in parts):
+        captions = tuple(caption for part in parts for caption in part.captions or ())
+    labels = [part.labels for part in parts if part.labels is not None]
+    return Examples(
+        ids=np.concatenate([part.ids for part in parts]),
+        images=np.concatenate([part.images for part in parts]),
+        captions=captions,
+        labels=np.concatenate(labels) if len(labels) == len(parts) else None,
+    )

@@ -1,0 +1,1 @@
+"""The mechanics of one differentially private step: sampling, clipping, noise, canaries, ledger."""

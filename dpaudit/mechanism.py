@@ -1,0 +1,37 @@
+"""What training does to the data, as a value: everything that accounting needs and nothing else."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["Adjacency", "Mechanism", "Sampling"]
+
+Adjacency: TypeAlias = Literal["add-remove", "replace-one", "zero-out"]
+Sampling: TypeAlias = Literal["poisson", "fixed", "shuffle", "full"]
+
+
+class Mechanism(BaseModel):
+    """`steps` noisy clipped sums over sampled batches.
+
+    noise_multiplier: noise std / add-remove sensitivity (0 and infinity are allowed: no noise, no signal).
+    sampling_rate: chance of a record to be in a step (poisson), or batch / data size (fixed, shuffle).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    sampling: Sampling
+    adjacency: Adjacency
+    noise_multiplier: float = Field(ge=0)
+    sampling_rate: float = Field(gt=0, le=1)
+    steps: int = Field(ge=0)
+    clip_norm: float = Field(gt=0, description="C; infinity = no clipping")
+    batch_size: int = Field(ge=1, description="the divisor: the expected batch size, a public constant")
+    dataset_size: int = Field(ge=1, description="records that could have been in, every input canary counted")
+
+    @property
+    def is_private(self) -> bool:
+        """Return whether anything at all is promised: gradients are clipped and noise is added."""
+        return self.noise_multiplier > 0 and math.isfinite(self.clip_norm)

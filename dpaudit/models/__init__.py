@@ -1,0 +1,1 @@
+"""Models: network modules only; no training, no privacy, no data."""

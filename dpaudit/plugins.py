@@ -1,0 +1,218 @@
+"""The contracts of plug-ins: the whole of what a researcher must know to bring a data set, trainer, attack or probe.
+
+A plug-in is a frozen dataclass whose fields are its options. It is found by entry point (groups `dpaudit.attacks`,
+`dpaudit.trainers`, `dpaudit.probes`, `dpaudit.datasets`), as `pkg.mod:Name` or as `./file.py:Name`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+    from dpaudit.canaries import Family
+    from dpaudit.data.examples import Examples
+    from dpaudit.dp.tensors import Batch, Gradients
+    from dpaudit.mechanism import Adjacency, Mechanism
+    from dpaudit.results import ProbeResult
+    from dpaudit.rng import Array, Rng
+    from dpaudit.scores import Access
+
+__all__ = [
+    "Attack",
+    "AttackView",
+    "BatchTrainer",
+    "Candidates",
+    "Dataset",
+    "FeatureSource",
+    "Features",
+    "Needs",
+    "PerExampleTrainer",
+    "Probe",
+    "ProbeData",
+    "Reconstructs",
+    "Target",
+    "Trace",
+    "Trainer",
+]
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Records with random access and stable ids; one record = one privacy unit; pairing and captions are fixed here."""
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Class names by label, or None without labels."""
+
+    def __len__(self) -> int: ...
+
+    def ids(self) -> NDArray[np.str_]:
+        """Return all ids, (N,) strings, always in the same order."""
+
+    def __getitem__(self, ids: NDArray[np.str_]) -> Examples:
+        """Return the records with these ids, in this order. A decoding error names the file."""
+
+    def fingerprint(self) -> str:
+        """Return a short hash that changes when the data changes, without decoding any image."""
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """One published system. `image_size`: side of the square images it takes; `modality`: what it reads of a record."""
+
+    @property
+    def image_size(self) -> int:
+        """Return the side of its square input images, in pixels."""
+
+    @property
+    def modality(self) -> frozenset[str]:
+        """A subset of {"image", "caption", "label"}."""
+
+    def build(self, rng: Rng) -> nn.Module:
+        """Return the model at step 0; every parameter that requires_grad is trained."""
+
+    def collate(self, examples: Examples, rng: Rng) -> Batch:
+        """Return the tensors of a batch. ALL randomness of a step is drawn here, per (rng, id)."""
+
+    def embed(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Return features (n, d) of uint8 images (n, 3, S, S)."""
+
+    def optimizer(self, parameters: Sequence[nn.Parameter], steps: int) -> Optimizer:
+        """Return the optimizer that consumes the released gradients."""
+
+    def learning_rate(self, step: int, steps: int) -> float:
+        """Return the learning rate of step 0, 1, ... of `steps`."""
+
+
+@runtime_checkable
+class PerExampleTrainer(Trainer, Protocol):
+    """The loss is a sum over records: the engine clips. Sensitivity C (add-remove, zero-out), 2C (replace-one)."""
+
+    def losses(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return one loss per record, (n,); row i depends on record i alone."""
+
+
+@runtime_checkable
+class BatchTrainer(Trainer, Protocol):
+    """The loss couples records: the trainer sees the whole logical batch and bounds its own sum."""
+
+    def bounded_sum(self, model: nn.Module, batch: Batch, clip: float) -> Gradients:
+        """Return the bounded gradient sum of the whole batch."""
+
+    def sensitivity(self, clip: float, adjacency: Adjacency) -> float:
+        """Return the L2 sensitivity of `bounded_sum`, valid for EVERY drawn batch size, 0 and 1 included."""
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """A capability: the model paints what it was not shown."""
+
+    def reconstruct(self, model: nn.Module, examples: Examples, rng: Rng) -> tuple[Array, Array]:
+        """Return (what the model saw, what it painted), both uint8 (n, 3, S, S)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What an attack needs; a run that lacks it refuses the attack with the reason.
+
+    families: the candidates it can score, the default first. access: the least that its attacker must see.
+    """
+
+    access: Access
+    families: tuple[Family, ...]
+    references: int = 0
+    capabilities: tuple[type, ...] = ()
+
+
+class Trace(Protocol):
+    """What an attacker who sees all steps saw of one family of gradient canaries."""
+
+    def steps(self) -> Iterator[NDArray[np.float32]]:
+        """Yield per step the released (divided, noisy) value at each candidate's coordinate, (m,)."""
+
+
+class Target(Protocol):
+    """A trained model as its attacker sees it."""
+
+    @property
+    def mechanism(self) -> Mechanism:
+        """Public facts: noise multiplier, clip norm, rate, steps, divisor."""
+
+    def signal(self, name: str, examples: Examples, rng: Rng) -> NDArray[np.float64]:
+        """Return one number per record, (n,): "loss"."""
+
+    def embed(self, examples: Examples) -> NDArray[np.float32]:
+        """Return features, (n, d)."""
+
+    def trace(self, family: Family) -> Trace:
+        """Return the trace of a family, for attacks whose access is `all steps`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """Whom to score. examples is None for gradient canaries. Never says who is a member."""
+
+    family: Family
+    ids: NDArray[np.str_]
+    examples: Examples | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackView:
+    """All that an attack gets: no path, no seed, no coins. population: records that are never members.
+
+    references: other models, each with the mask (n,) of the candidates it was trained on.
+    """
+
+    target: Target
+    candidates: Candidates
+    population: Examples
+    rng: Rng
+    references: tuple[tuple[Target, NDArray[np.bool_]], ...] = ()
+
+
+@runtime_checkable
+class Attack(Protocol):
+    """Turns what an attacker sees into one score per candidate."""
+
+    @property
+    def needs(self) -> Needs:
+        """What it needs; may depend on options."""
+
+    def score(self, view: AttackView) -> NDArray[np.float64]:
+        """Return (n,) scores, higher = more likely a member."""
+
+
+class Features(Protocol):
+    """Maps records to features (n, d)."""
+
+    def __call__(self, examples: Examples) -> NDArray[np.float32]:
+        """Return one row per record."""
+
+
+FeatureSource: TypeAlias = "Mapping[str, Features]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeData:
+    """Labelled records that no run was trained on."""
+
+    train: Examples
+    test: Examples
+    classes: tuple[str, ...]
+
+
+@runtime_checkable
+class Probe(Protocol):
+    """Measures utility; `features` maps "trained", "untrained" and "raw pixels" to feature functions."""
+
+    def measure(self, features: FeatureSource, data: ProbeData, rng: Rng) -> ProbeResult:
+        """Return the score of every kind of features. The engine fills in `run`."""

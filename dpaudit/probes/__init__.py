@@ -1,0 +1,1 @@
+"""Probes: how much utility a trained encoder carries."""

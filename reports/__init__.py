@@ -1,0 +1,1 @@
+"""Reports: pages, tables and figures made from results.json and pictures alone."""

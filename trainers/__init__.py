@@ -1,0 +1,1 @@
+"""Trainers: one file is one published system, by its own algorithm."""
