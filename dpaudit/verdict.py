@@ -1,0 +1,88 @@
+"""The verdict: one word by a fixed order of precedence, and the sentence that a manager reads."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from dpaudit.results import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dpaudit.results import Assumption, Bound, Plan, Promise
+
+__all__ = ["decide"]
+
+
+def decide(
+    promise: Promise,
+    bounds: Sequence[Bound],
+    assumptions: Sequence[Assumption],
+    plans: Sequence[Plan],
+    power: float,
+) -> Verdict:
+    """Return VIOLATED, UNSOUND, INCONCLUSIVE or CONSISTENT, in this order of precedence.
+
+    VIOLATED: a certified bound that was named to decide refutes the promise's own curve at its share of alpha.
+    UNSOUND: an assumption of the promise is violated, so no number is promised.
+    INCONCLUSIVE: no planned certified test would refute the promise with chance `power` if the noise were half.
+    CONSISTENT: none of these. It says that the promise survived this audit, not that it is true.
+    """
+    if promise.kind == "none":
+        return Verdict(word="CONSISTENT", sentence=_NOTHING_PROMISED)
+    refuting = [bound for bound in bounds if _refutes(bound)]
+    if refuting:
+        return _violated(promise, max(refuting, key=lambda bound: bound.epsilon))
+    broken = [assumption for assumption in assumptions if assumption.status == "violated"]
+    if broken:
+        names = ", ".join(assumption.name for assumption in broken)
+        sentence = f"No privacy number can be promised: a premise of the promise does not hold ({names})."
+        return Verdict(word="UNSOUND", sentence=sentence, reasons=tuple(_reason(item) for item in broken))
+    best = max((plan.power for plan in plans), default=0.0)
+    if best < power:
+        return _inconclusive(best, power)
+    return _consistent(promise, bounds)
+
+
+_NOTHING_PROMISED = "No privacy was promised (epsilon = infinity): there is nothing to refute, only leakage to measure."
+
+
+def _refutes(bound: Bound) -> bool:
+    if not bound.decides or bound.guarantee != "certified" or bound.p_value is None:
+        return False
+    return bound.p_value <= (1 - bound.confidence) * (1 + 1e-9)
+
+
+def _violated(promise: Promise, bound: Bound) -> Verdict:
+    sentence = (
+        f"The promise of epsilon {_epsilon(promise.epsilon)} does not hold: an attack extracted more than it allows "
+        f"(certified: epsilon is at least {bound.epsilon:.2f} at delta {bound.delta:g})."
+    )
+    reason = f"{bound.attack}, {bound.method}: p = {bound.p_value:.2g} for the promise, confidence {bound.confidence:g}"
+    return Verdict(word="VIOLATED", sentence=sentence, reasons=(reason,))
+
+
+def _inconclusive(best: float, power: float) -> Verdict:
+    sentence = (
+        f"This audit could not have found a fault: had the noise been half of what was said, "
+        f"it would have noticed with chance {best:.0%} (needed: {power:.0%}). Use more canaries or more runs."
+    )
+    return Verdict(word="INCONCLUSIVE", sentence=sentence)
+
+
+def _consistent(promise: Promise, bounds: Sequence[Bound]) -> Verdict:
+    floor = max((b.epsilon for b in bounds if b.decides and b.guarantee == "certified"), default=0.0)
+    sentence = (
+        f"The promise of epsilon {_epsilon(promise.epsilon)} survived: the attacks certify only that epsilon "
+        f"is at least {floor:.2f} at delta {promise.delta:g}, and no premise was found broken."
+    )
+    return Verdict(word="CONSISTENT", sentence=sentence)
+
+
+def _reason(assumption: Assumption) -> str:
+    return f"{assumption.name}: {assumption.evidence}"
+
+
+def _epsilon(value: float) -> str:
+    return "infinity" if math.isinf(value) else f"{value:.2f}"
