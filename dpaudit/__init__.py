@@ -3,6 +3,20 @@
 The epsilon that the accountant promises, the epsilon that attacks refute, and the utility that was bought.
 """
 
-from importlib.metadata import version
+from __future__ import annotations
 
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dpaudit.calls import account, attack, bound, probe, report, run, train
+
+__all__ = ["account", "attack", "bound", "probe", "report", "run", "train"]
 __version__ = version("dpaudit")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(import_module("dpaudit.calls"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,6 +10,7 @@ Families of candidates:
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
@@ -53,8 +54,7 @@ class Coins:
         """
         digest = hashlib.sha256(self.salt)
         for family in sorted(self.ids):
-            digest.update(family.encode() + b"\0")
-            digest.update("\n".join(self.ids[family].tolist()).encode() + b"\0")
+            digest.update(json.dumps([family, self.ids[family].tolist(), len(self.heads[family])]).encode())
             digest.update(np.packbits(self.heads[family]).tobytes())
         return digest.hexdigest()
 

@@ -32,6 +32,11 @@ class Mechanism(BaseModel):
     dataset_size: int = Field(ge=1, description="records that could have been in, every input canary counted")
 
     @property
+    def is_clipped(self) -> bool:
+        """Return whether gradients are clipped at all."""
+        return math.isfinite(self.clip_norm)
+
+    @property
     def is_private(self) -> bool:
         """Return whether anything at all is promised: gradients are clipped and noise is added."""
-        return self.noise_multiplier > 0 and math.isfinite(self.clip_norm)
+        return self.noise_multiplier > 0 and self.is_clipped

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dpaudit.scores import Access
 
 __all__ = [
+    "AccumulatesLikelihood",
     "Attack",
     "AttackView",
     "BatchTrainer",
@@ -139,6 +140,14 @@ class Trace(Protocol):
         """Yield per step the released (divided, noisy) value at each candidate's coordinate, (m,)."""
 
 
+@runtime_checkable
+class AccumulatesLikelihood(Protocol):
+    """A capability of a trace that was too large to keep: it holds each candidate's sum over steps instead."""
+
+    def log_likelihood(self) -> NDArray[np.float64]:
+        """Return `dpaudit.likelihood.log_likelihood_ratio` summed over all steps, (m,)."""
+
+
 class Target(Protocol):
     """A trained model as its attacker sees it."""
 
@@ -194,7 +203,7 @@ class Attack(Protocol):
 class Features(Protocol):
     """Maps records to features (n, d)."""
 
-    def __call__(self, examples: Examples) -> NDArray[np.float32]:
+    def __call__(self, examples: Examples, /) -> NDArray[np.float32]:
         """Return one row per record."""
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "RunSummary",
     "Series",
     "Threat",
+    "Value",
     "Verdict",
     "VerdictWord",
 ]

@@ -7,6 +7,7 @@ purposes, steps and tensors never meet, and any of them can be opened again with
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -44,7 +45,9 @@ class Rng:
 
     def child(self, *names: str | int) -> Rng:
         """Return the key of a purpose, for example `child("noise", step, "encoder.weight")`."""
-        path = "\x1f".join(f"{type(name).__name__}:{name}" for name in names)
+        if not all(type(name) in (str, int) for name in names):
+            raise TypeError(f"names of a child must be str or int, not {[type(name).__name__ for name in names]}")
+        path = json.dumps(names)
         return Rng(hashlib.blake2b(path.encode(), key=self.key, digest_size=32).digest())
 
     def numpy(self) -> np.random.Generator:

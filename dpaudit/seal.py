@@ -84,7 +84,7 @@ def _encode(coins: Coins) -> bytes:
 
 def _decode(path: Path) -> Coins:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             families = [name.removeprefix("ids/") for name in arrays.files if name.startswith("ids/")]
             return Coins(
                 ids={family: arrays[f"ids/{family}"] for family in families},

@@ -1,0 +1,79 @@
+"""Model, optimizer and step in one file, so that a run that was stopped goes on bit for bit."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as encode
+
+from dpaudit.errors import DamagedRunError
+from dpaudit.runs import write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+__all__ = ["load_model", "restore", "save", "save_model"]
+
+
+def save(path: Path, model: nn.Module, optimizer: Optimizer, *, step: int, seconds: float) -> None:
+    """Write the state after `step` steps atomically; `seconds` is the time spent so far."""
+    tensors = {f"model/{name}": tensor for name, tensor in _flat(model).items()}
+    scalars: dict[str, Any] = {}
+    for index, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"optimizer/{index}/{name}"] = value.detach().contiguous().clone()
+            else:
+                scalars[f"{index}/{name}"] = value
+    facts = {"step": step, "seconds": seconds, "optimizer": scalars}
+    write_atomically(path, encode(tensors, metadata={"state": json.dumps(facts)}))
+
+
+def restore(path: Path, model: nn.Module, optimizer: Optimizer) -> tuple[int, float]:
+    """Load a checkpoint into model and optimizer; return (steps done, seconds spent)."""
+    try:
+        with safe_open(path, framework="pt") as stored:
+            facts = json.loads(stored.metadata()["state"])
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise DamagedRunError(
+            str(path), str(error), "the checkpoint that the run wrote; --fresh starts over"
+        ) from error
+    parts = {name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")}
+    model.load_state_dict(parts)
+    state: dict[int, dict[str, Any]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer/"):
+            _, index, key = name.split("/", 2)
+            state.setdefault(int(index), {})[key] = tensor
+    for name, value in facts["optimizer"].items():
+        index, key = name.split("/", 1)
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(facts["step"]), float(facts["seconds"])
+
+
+def save_model(path: Path, model: nn.Module) -> None:
+    """Write a model's state as safetensors, atomically."""
+    write_atomically(path, encode(_flat(model)))
+
+
+def load_model(path: Path, model: nn.Module) -> None:
+    """Load what `save_model` wrote; a damaged file is named, never half-read."""
+    try:
+        state = load_file(path)
+        model.load_state_dict(state)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        line = str(error).splitlines()[0]
+        raise DamagedRunError(str(path), line, "the weights that the run wrote; --fresh starts over") from error
+
+
+def _flat(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}

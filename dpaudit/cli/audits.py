@@ -1,0 +1,160 @@
+"""Verbs that work in a run folder: run, train, attack, bound, probe, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dpaudit.cli.progress import progress_for
+from dpaudit.errors import FalsifiedError, InputError
+
+__all__ = ["attack", "bound", "probe", "report", "run", "train"]
+
+RecipeArgument = Annotated[str, typer.Argument(help="A recipe file, the name of a built-in recipe, or a run folder.")]
+FolderArgument = Annotated[Path, typer.Argument(help="A run folder, for example runs/quickstart.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="The run folder [default: runs/NAME].")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a value of the recipe: --set privacy.epsilon=4. Repeatable."),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Delete what an earlier run left in the folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Public = Annotated[bool, typer.Option("--public", help="Leave curves and examples out of the report.")]
+
+
+def run(  # noqa: PLR0913 (the options of a command)
+    recipe: RecipeArgument,
+    *,
+    out: Out = None,
+    overrides: Overrides = None,
+    fresh: Fresh = False,
+    public: Public = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train, attack, bound, account, probe, report. Run again, it continues; exit code 3 if the promise fell.
+
+    Example: dpaudit run quickstart --set privacy.epsilon=2 --out runs/epsilon-2
+    """
+    from dpaudit.pipeline import advance, open_audit  # noqa: PLC0415 (imports stay lazy for --help)
+
+    audit = open_audit(recipe, out=out, overrides=overrides or [])
+    if public:
+        audit = audit.with_report(public=True)
+    advance(audit, "report", fresh=fresh, progress=progress_for(quiet=quiet))
+    _show(audit.path, as_json=as_json)
+
+
+def train(
+    recipe: RecipeArgument,
+    out: Out = None,
+    overrides: Overrides = None,
+    fresh: Fresh = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Plan and train every run of a recipe, and nothing more.
+
+    Example: dpaudit train quickstart --out runs/mine
+    """
+    from dpaudit.calls import train as call  # noqa: PLC0415 (imports stay lazy for --help)
+
+    folder = call(recipe, out=out, overrides=overrides or [], fresh=fresh, progress=progress_for(quiet=quiet))
+    if as_json:
+        _print_json({"run": str(folder)})
+    else:
+        typer.echo(f"trained: {folder}   (next: dpaudit run {folder})")
+
+
+def attack(
+    folder: FolderArgument,
+    name: Annotated[str | None, typer.Option("--attack", help="One more attack: a name or ./mine.py:Mine.")] = None,
+    options: Annotated[list[str] | None, typer.Option("--set", help="Its options: --set masks=16.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score the candidates of a run folder. An attack that the recipe did not name is exploratory: it never decides.
+
+    Example: dpaudit attack runs/quickstart --attack loss --set masks=32 --set label=loss-32
+    """
+    from dpaudit.calls import attack as call  # noqa: PLC0415 (imports stay lazy for --help)
+
+    labels = call(folder, name, _options(options or []), progress=progress_for(quiet=quiet))
+    if as_json:
+        _print_json({"run": str(folder), "attacks": list(labels)})
+    else:
+        typer.echo(f"scored: {', '.join(labels)}   (next: dpaudit bound {folder})")
+
+
+def bound(folder: FolderArgument, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Open the coins of a run folder and bound epsilon from below.
+
+    Example: dpaudit bound runs/quickstart --json
+    """
+    from dpaudit.calls import bound as call  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.cli.tables import bound_rows, print_table  # noqa: PLC0415
+
+    bounds = call(folder, progress=progress_for(quiet=quiet)).bounds
+    if as_json:
+        _print_json([found.model_dump(mode="json") for found in bounds])
+    else:
+        print_table(bound_rows(bounds))
+
+
+def probe(folder: FolderArgument, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Measure the utility of every target of a run folder.
+
+    Example: dpaudit probe runs/quickstart
+    """
+    from dpaudit.calls import probe as call  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.cli.tables import print_table, probe_rows  # noqa: PLC0415
+
+    results = call(folder, progress=progress_for(quiet=quiet))
+    if as_json:
+        _print_json([result.model_dump(mode="json") for result in results])
+    else:
+        print_table(probe_rows(results))
+
+
+def report(folder: FolderArgument, public: Public = False, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Write report.html of a run folder, doing first what is missing.
+
+    Example: dpaudit report runs/quickstart --public
+    """
+    from dpaudit.calls import report as call  # noqa: PLC0415 (imports stay lazy for --help)
+
+    page = call(folder, public=public, progress=progress_for(quiet=quiet))
+    _show(page.parent, as_json=as_json)
+
+
+def _show(folder: Path, *, as_json: bool) -> None:
+    """Print the summary or results.json, and leave with exit code 3 when the promise fell."""
+    from dpaudit.reports.text import summary  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.results import AuditResult  # noqa: PLC0415
+
+    text = (folder / "results.json").read_text(encoding="utf-8")
+    result = AuditResult.model_validate_json(text)
+    typer.echo(text if as_json else f"{summary(result)}\n\nreport: {folder / 'report.html'}")
+    if result.verdict.word in ("VIOLATED", "UNSOUND"):
+        raise FalsifiedError(f"verdict {result.verdict.word}")
+
+
+def _options(pairs: list[str]) -> dict[str, object]:
+    import yaml  # noqa: PLC0415 (imports stay lazy for --help)
+
+    options: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise InputError("--set", pair, "name=value")
+        options[name] = yaml.safe_load(value)
+    return options
+
+
+def _print_json(value: object) -> None:
+    import json  # noqa: PLC0415 (imports stay lazy for --help)
+
+    typer.echo(json.dumps(value, indent=1))

@@ -1,0 +1,132 @@
+"""Where bounds meet accounting: the promise as a curve, hypotheses as families of curves, methods by name."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from dpaudit.accounting.curve import epsilon_at, has_curve, profile_at
+from dpaudit.bounds.clopper_pearson import Confusion, clopper_pearson_bound
+from dpaudit.bounds.family import Family, accountant_family, any_family, gaussian_family
+from dpaudit.bounds.guesses import guess
+from dpaudit.bounds.max_p import PlannedTest
+from dpaudit.bounds.one_run import Steinke
+from dpaudit.bounds.one_run_fdp import FdpRecursion
+from dpaudit.bounds.scored import bound_scores
+from dpaudit.bounds.tradeoff import EpsilonDelta, Profile
+from dpaudit.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dpaudit.bounds.strategies import FixedGuesses
+    from dpaudit.bounds.tradeoff import TradeOff
+    from dpaudit.mechanism import Mechanism
+    from dpaudit.results import Bound, Promise
+    from dpaudit.scores import LabelledScores
+
+__all__ = ["CERTIFIED", "METHODS", "bound_runs", "planned_test", "promise_curve", "standard_requests"]
+
+#: method -> the hypotheses that it can test
+METHODS: dict[str, tuple[str, ...]] = {
+    "one-run-fdp": ("promise", "any", "accountant", "gaussian"),
+    "one-run": ("any",),
+    "clopper-pearson": ("promise", "any", "accountant", "gaussian"),
+}
+#: the methods that assume nothing of the canaries of one run: only they may decide a verdict
+CERTIFIED = ("one-run-fdp", "one-run")
+#: noise multipliers searched, as multiples of the one executed
+_LEAST, _MOST, _TOLERANCE = 1 / 16, 32.0, 1e-3
+
+
+def promise_curve(promise: Promise) -> TradeOff | None:
+    """Return the promise as a curve: the accountant's own, or f_(epsilon, delta) of a claim; None for no promise."""
+    match promise.kind:
+        case "none":
+            return None
+        case "claim":
+            return EpsilonDelta(promise.epsilon, promise.delta)
+        case "accountant":
+            return _profile(promise.mechanism, promise.mechanism.noise_multiplier)
+
+
+def planned_test(promise: Promise, method: str, hypothesis: str, confidence: float) -> PlannedTest[Any]:
+    """Return a test of one hypothesis by one method, with the promise's own curve beside it.
+
+    hypothesis `promise`: the family that the promise belongs to. InputError for a pair that does not exist.
+    """
+    family = _family(promise, hypothesis)
+    if hypothesis not in METHODS.get(method, ()) and not (method == "one-run" and promise.kind == "claim"):
+        known = "; ".join(f"{name} with {', '.join(known)}" for name, known in METHODS.items())
+        raise InputError("bound", f"{method} with hypothesis {hypothesis}", f"one of: {known}")
+    test = Steinke() if method == "one-run" else FdpRecursion()
+    curve = promise_curve(promise)
+    if isinstance(test, Steinke) and not isinstance(curve, EpsilonDelta):
+        curve = None
+    return PlannedTest[Any](test=test, family=family, confidence=confidence, promise=curve)
+
+
+def bound_runs(planned: PlannedTest[Any], method: str, runs: Sequence[LabelledScores], chosen: FixedGuesses) -> Bound:
+    """Return the bound of R runs of one attack, its guess counts fixed beforehand.
+
+    Certified, but for Clopper-Pearson: it takes the canaries of a run for independent trials.
+    """
+    if method != "clopper-pearson":
+        return bound_scores(planned, runs, chosen)
+    return clopper_pearson_bound(
+        planned.family,
+        _confusion(runs, chosen.guesses_in),
+        confidence=planned.confidence,
+        strategy=str(chosen),
+        promise=planned.promise,
+    )
+
+
+def standard_requests(promise: Promise) -> tuple[tuple[str, str], ...]:
+    """Return the (method, hypothesis) pairs that every report shows beside those that decide."""
+    accountant = ("accountant",) if has_curve(promise.mechanism) and promise.mechanism.is_private else ()
+    recursion = tuple(("one-run-fdp", hypothesis) for hypothesis in ("any", "gaussian", *accountant))
+    return (("one-run", "any"), *recursion, ("clopper-pearson", "any"), ("clopper-pearson", "gaussian"))
+
+
+def _family(promise: Promise, hypothesis: str) -> Family[Any]:
+    if hypothesis == "promise":
+        hypothesis = "accountant" if promise.kind == "accountant" else "any"
+    match hypothesis:
+        case "any":
+            return any_family(delta=promise.delta)
+        case "gaussian":
+            return gaussian_family(delta=promise.delta)
+        case "accountant" if has_curve(promise.mechanism) and promise.mechanism.is_private:
+            return _accountant(promise.mechanism, promise.delta)
+        case _:
+            raise InputError("hypothesis", hypothesis, "any, gaussian, or accountant where the accountant has a curve")
+
+
+def _accountant(mechanism: Mechanism, delta: float) -> Family[Profile]:
+    sigma = mechanism.noise_multiplier
+    return accountant_family(
+        curve=lambda noise_multiplier: _profile(mechanism, noise_multiplier),
+        epsilon=lambda noise_multiplier: epsilon_at(mechanism, noise_multiplier, delta),
+        delta=delta,
+        noise_multipliers=(sigma * _LEAST, sigma * _MOST),
+        tolerance=sigma * _TOLERANCE,
+    )
+
+
+@cache
+def _profile(mechanism: Mechanism, noise_multiplier: float) -> Profile:
+    return Profile(*profile_at(mechanism, noise_multiplier))
+
+
+def _confusion(runs: Sequence[LabelledScores], guesses_in: int) -> Confusion:
+    """Return the counts of "in" for the `guesses_in` highest scores of every run, all runs together."""
+    right = sum(guess(run, guesses_in=guesses_in, guesses_out=0).correct for run in runs)
+    members = sum(int(run.member.sum()) for run in runs)
+    return Confusion(
+        true_positives=right,
+        in_trials=members,
+        false_positives=guesses_in * len(runs) - right,
+        out_trials=sum(len(run) for run in runs) - members,
+        trials="canaries of one run",
+    )

@@ -1,0 +1,193 @@
+"""What an audit could see, from public numbers alone: how many to guess in and out, and what that can refute.
+
+Everything here follows from the promise and is fixed before any coin is seen. The canaries are ideal
+(`ideal_canary`): real ones show less, so a plan states what the test could see, not what the attack will.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from scipy.special import bdtr, bdtrc
+
+from dpaudit.bounds.guesses import Guesses
+from dpaudit.bounds.ideal_canary import ideal_score_law
+from dpaudit.bounds.max_p import max_p_bound
+from dpaudit.errors import InputError
+from dpaudit.results import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from dpaudit.bounds.ideal_canary import ScoreLaw
+    from dpaudit.bounds.max_p import PlannedTest
+    from dpaudit.bounds.tradeoff import TradeOff
+    from dpaudit.mechanism import Mechanism
+
+__all__ = ["plan_guesses"]
+
+Curve = TypeVar("Curve", bound="TradeOff")
+
+ENOUGH_POWER = 0.8
+_COARSE, _FINE = 24, 8
+
+
+def plan_guesses(
+    mechanism: Mechanism, planned: PlannedTest[Curve], *, attack: str, canaries: int, runs: int = 1
+) -> Plan:
+    """Return the numbers of guesses that let `planned` certify most, and what they can refute.
+
+    The guesses are the canaries whose coin is surest; how many is chosen to maximise the bound at the mechanism's own
+    noise, with the median right guesses of the worst of `runs` runs. Power: the chance to refute the promise if the
+    noise multiplier is half of what was said, while the attacker still believes what was said.
+    """
+    promise = _check(mechanism, planned, canaries, runs)
+    design = _Design(ideal_score_law(mechanism), canaries, runs)
+    half_noise = _Guesser(ideal_score_law(mechanism, actual_noise=mechanism.noise_multiplier / 2), canaries)
+
+    def power(guesses: int) -> float:
+        critical = _fewest_refuting(planned, promise, design, guesses)
+        return design.chance(guesses, critical, half_noise.accuracy(*design.sides(guesses)))
+
+    def expected(guesses: int) -> float:
+        return _epsilon(planned, design, guesses, design.median_correct(guesses))
+
+    def value(guesses: int) -> tuple[bool, float, float]:
+        chance = power(guesses)
+        return (chance >= ENOUGH_POWER, expected(guesses), chance)
+
+    guesses = _search(value, canaries)
+    inside, outside = design.sides(guesses)
+    return Plan(
+        attack=attack,
+        method=planned.test.method,
+        canaries=canaries,
+        runs=runs,
+        guesses_in=inside,
+        guesses_out=outside,
+        expected_epsilon=expected(guesses),
+        power=power(guesses),
+        largest_epsilon=_epsilon(planned, design, guesses, guesses),
+        note=_note(mechanism, planned),
+    )
+
+
+def _check(mechanism: Mechanism, planned: PlannedTest[Curve], canaries: int, runs: int) -> Curve:
+    if not mechanism.is_private:
+        raise InputError("noise multiplier", mechanism.noise_multiplier, "a private mechanism: nothing is promised")
+    if mechanism.steps < 1:
+        raise InputError("steps", mechanism.steps, "at least 1")
+    if canaries < 1 or runs < 1:
+        raise InputError("canaries, runs", (canaries, runs), "at least 1 of each")
+    if planned.promise is None:
+        raise InputError("promise", None, "the curve that the audit is to refute")
+    return planned.promise
+
+
+@dataclass(frozen=True)
+class _Collected:
+    """What is collected from the first score to each: `mass` of all canaries, and `part`, both (n + 1,) and rising."""
+
+    mass: NDArray[np.float64]
+    part: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, mass: NDArray[np.float64], part: NDArray[np.float64]) -> _Collected:
+        """Sum up the mass and the part that each score holds, in the order in which they are collected."""
+        return cls(np.append(0.0, np.cumsum(mass)), np.append(0.0, np.cumsum(part)))
+
+    def at(self, share: float) -> float:
+        """Return the part that is collected with this share of all canaries."""
+        return float(np.interp(share, self.mass, self.part))
+
+
+class _Guesser:
+    """The right guesses among the highest and the lowest scores of `canaries` canaries whose scores have `law`."""
+
+    def __init__(self, law: ScoreLaw, canaries: int) -> None:
+        mass = (law.inside + law.outside) / 2
+        self._canaries = canaries
+        self._right_in = _Collected.of(mass[::-1], law.inside[::-1] / 2)
+        self._right_out = _Collected.of(mass, law.outside / 2)
+
+    def accuracy(self, inside: int, outside: int) -> float:
+        """Return the chance that a guess is right, when so many of the highest and lowest scores are guessed."""
+        right = self._right_in.at(inside / self._canaries) + self._right_out.at(outside / self._canaries)
+        return min(1.0, right * self._canaries / (inside + outside))
+
+
+class _Design:
+    """`runs` runs of `canaries` ideal canaries each, guessed from the surest down."""
+
+    def __init__(self, law: ScoreLaw, canaries: int, runs: int) -> None:
+        self.canaries, self.runs = canaries, runs
+        self._guesser = _Guesser(law, canaries)
+        surest = np.argsort(-np.abs(law.scores), kind="stable")
+        mass = (law.inside + law.outside)[surest] / 2
+        self._guessed_in = _Collected.of(mass, np.where(law.scores[surest] > 0, mass, 0.0))
+
+    def sides(self, guesses: int) -> tuple[int, int]:
+        """Return how many of the surest canaries are guessed in and out."""
+        inside = min(round(self._guessed_in.at(guesses / self.canaries) * self.canaries), guesses)
+        return inside, guesses - inside
+
+    def median_correct(self, guesses: int) -> int:
+        """Return the median of the right guesses in the worst run."""
+        accuracy = self._guesser.accuracy(*self.sides(guesses))
+        return _binomial_quantile(1 - 0.5 ** (1 / self.runs), guesses, accuracy)
+
+    def chance(self, guesses: int, correct: int, accuracy: float) -> float:
+        """Return the chance that every run has at least `correct` right guesses."""
+        if correct > guesses:
+            return 0.0
+        return float(bdtrc(correct - 1, guesses, accuracy)) ** self.runs if correct > 0 else 1.0
+
+
+def _epsilon(planned: PlannedTest[Curve], design: _Design, guesses: int, correct: int) -> float:
+    run = Guesses(canaries=design.canaries, guesses=guesses, correct=correct)
+    return max_p_bound(planned, [run] * design.runs, strategy="planned").epsilon
+
+
+def _fewest_refuting(planned: PlannedTest[Curve], promise: Curve, design: _Design, guesses: int) -> int:
+    """Return the fewest right guesses that refute the promise in every run; guesses + 1 if not even all do."""
+    level = planned.level(design.runs)
+
+    def refutes(correct: int) -> bool:
+        run = Guesses(canaries=design.canaries, guesses=guesses, correct=correct)
+        return planned.test.refutes(promise, run, level)
+
+    return _first_true(refutes, guesses)
+
+
+def _first_true(holds: Callable[[int], bool], last: int) -> int:
+    """Return the first of 0, ..., `last` from which on `holds` is true; last + 1 if it never is."""
+    low, high = 0, last + 1
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low
+
+
+def _binomial_quantile(chance: float, trials: int, rate: float) -> int:
+    return _first_true(lambda count: bool(bdtr(count, trials, rate) >= chance), trials)
+
+
+def _search(value: Callable[[int], tuple[bool, float, float]], canaries: int) -> int:
+    """Return the number of guesses of greatest value, on a geometric grid that is refined once around its best."""
+    grid = np.unique(np.geomspace(1, canaries, _COARSE).round().astype(int)).tolist()
+    values = [value(guesses) for guesses in grid]
+    best = max(range(len(grid)), key=values.__getitem__)
+    left, right = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    finer = np.unique(np.geomspace(left, right, _FINE + 2).round().astype(int)).tolist()
+    return int(max([*finer, grid[best]], key=value))
+
+
+def _note(mechanism: Mechanism, planned: PlannedTest[Curve]) -> str:
+    words = f"ideal canaries; expected epsilon under hypothesis {planned.family.hypothesis}"
+    if mechanism.sampling in ("poisson", "full"):
+        return words
+    return f"{words}; sampling {mechanism.sampling} planned as Poisson at the same rate"

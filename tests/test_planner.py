@@ -1,0 +1,137 @@
+"""The plan: what it promises is what simulated audits then see."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from dpaudit.bounds.family import any_family, gaussian_family
+from dpaudit.bounds.gdp import gdp_mu
+from dpaudit.bounds.guesses import guess
+from dpaudit.bounds.max_p import PlannedTest, max_p_bound, max_p_value
+from dpaudit.bounds.one_run import Steinke
+from dpaudit.bounds.one_run_fdp import FdpRecursion
+from dpaudit.bounds.tradeoff import EpsilonDelta, Gaussian
+from dpaudit.errors import InputError
+from dpaudit.mechanism import Mechanism
+from dpaudit.planner import plan_guesses
+from dpaudit.scores import LabelledScores
+
+MU8 = gdp_mu(8.0, 1e-5)
+
+
+def mechanism(noise: float, rate: float = 1.0, steps: int = 1) -> Mechanism:
+    return Mechanism(
+        sampling="poisson",
+        adjacency="add-remove",
+        noise_multiplier=noise,
+        sampling_rate=rate,
+        steps=steps,
+        clip_norm=1.0,
+        batch_size=1,
+        dataset_size=10,
+    )
+
+
+def against(mu: float) -> PlannedTest[Gaussian]:
+    return PlannedTest(test=FdpRecursion(), family=gaussian_family(delta=1e-5), confidence=0.95, promise=Gaussian(mu))
+
+
+@pytest.mark.parametrize(
+    ("eps", "canaries", "runs", "published"),
+    [(8, 1000, 1, 4.734), (8, 1000, 4, 6.027), (4, 10_000, 1, 2.755), (2, 1000, 1, 1.003), (1, 10_000, 4, 0.742)],
+)
+def test_expected_epsilon_is_close_to_the_best_published(
+    eps: float, canaries: int, runs: int, published: float
+) -> None:
+    mu = gdp_mu(eps, 1e-5)
+    plan = plan_guesses(mechanism(1 / mu), against(mu), attack="ideal", canaries=canaries, runs=runs)
+    assert plan.expected_epsilon > 0.96 * published, "0.96: power comes first"
+    assert plan.expected_epsilon < 1.03 * published
+    assert plan.power > 0.9
+
+
+def test_a_plan_is_what_audits_then_see() -> None:
+    planned = against(MU8)
+    plan = plan_guesses(mechanism(1 / MU8), planned, attack="ideal", canaries=1000)
+    rng = np.random.default_rng(0)
+    found, refuted = [], []
+    for _ in range(200):
+        member = rng.random(1000) < 0.5
+        noise = rng.normal(size=1000) / MU8
+        honest = LabelledScores(scores=member + noise, member=member)
+        leaking = LabelledScores(scores=member + noise / 2, member=member)
+        sides = {"guesses_in": plan.guesses_in, "guesses_out": plan.guesses_out}
+        found.append(max_p_bound(planned, [guess(honest, **sides)], strategy="planned").epsilon)
+        refuted.append(max_p_value(planned.test, Gaussian(MU8), [guess(leaking, **sides)]) <= 0.05)
+    assert np.median(found) == pytest.approx(plan.expected_epsilon, rel=0.03)
+    assert np.mean(refuted) == pytest.approx(plan.power, abs=0.06)
+    assert max(found) < plan.largest_epsilon
+
+
+def test_guesses_lean_to_the_side_that_shows_more() -> None:
+    sampled = plan_guesses(mechanism(1.0, 0.1, 100), against(1.2), attack="ideal", canaries=10_000)
+    assert sampled.guesses_in > 2 * sampled.guesses_out, "sampling skews the privacy loss towards members"
+    whole = plan_guesses(mechanism(1.0), against(1.0), attack="ideal", canaries=10_000)
+    assert abs(whole.guesses_in - whole.guesses_out) <= 2
+
+
+def test_a_claim_of_two_numbers_is_planned_with_its_own_curve() -> None:
+    for test in (Steinke(), FdpRecursion()):
+        planned = PlannedTest(
+            test=test, family=any_family(delta=1e-5), confidence=0.95, promise=EpsilonDelta(1.0, 1e-5)
+        )
+        plan = plan_guesses(mechanism(0.4), planned, attack="ideal", canaries=5000)
+        assert plan.method == test.method
+        assert plan.power > 0.8
+        assert plan.expected_epsilon > 1.5
+
+
+def test_too_few_canaries_have_no_power_and_say_so() -> None:
+    plan = plan_guesses(mechanism(1 / MU8), against(MU8), attack="ideal", canaries=20)
+    assert plan.power < 0.2
+    assert plan.largest_epsilon < 8
+
+
+def test_more_runs_certify_more() -> None:
+    expected = [
+        plan_guesses(mechanism(1 / MU8), against(MU8), attack="ideal", canaries=500, runs=runs).expected_epsilon
+        for runs in (1, 2, 4)
+    ]
+    assert expected == sorted(expected)
+
+
+def test_other_samplers_are_named_in_the_note() -> None:
+    shuffled = mechanism(1.0, 0.5, 4).model_copy(update={"sampling": "shuffle"})
+    plan = plan_guesses(shuffled, against(1.0), attack="ideal", canaries=100)
+    assert "shuffle" in plan.note
+
+
+def test_the_longest_plans_take_seconds() -> None:
+    for steps in (100, 6000):
+        start = time.process_time()
+        plan_guesses(mechanism(2.0, 0.02, steps), against(0.5), attack="ideal", canaries=100_000)
+        assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("change", "canaries", "runs"),
+    [
+        ({"noise_multiplier": 0.0}, 100, 1),
+        ({"clip_norm": float("inf")}, 100, 1),
+        ({"steps": 0}, 100, 1),
+        ({}, 0, 1),
+        ({}, 100, 0),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(change: dict[str, float], canaries: int, runs: int) -> None:
+    with pytest.raises(InputError):
+        plan_guesses(mechanism(1.0).model_copy(update=change), against(1.0), attack="x", canaries=canaries, runs=runs)
+
+
+def test_a_plan_needs_a_promise() -> None:
+    planned = PlannedTest(test=FdpRecursion(), family=gaussian_family(delta=1e-5), confidence=0.95)
+    with pytest.raises(InputError, match="promise"):
+        plan_guesses(mechanism(1.0), planned, attack="x", canaries=10)

@@ -1,0 +1,89 @@
+"""An interrupted run continues to the same bits: killed by the operating system, at random moments."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import dpaudit
+from dpaudit.dp.step import DpStep
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILES = ("target-00/model.safetensors", "target-00/ledger.jsonl", "target-00/sealed/coins.npz")
+
+
+def command(folder: Path, tiny: tuple[str, ...]) -> list[str]:
+    settings = [*tiny, "reproducible=true", "privacy.steps=24", "canaries.coordinates=2"]
+    flags = [flag for setting in settings for flag in ("--set", setting)]
+    return [sys.executable, "-m", "dpaudit", "train", "quickstart", "--out", str(folder), "--quiet", *flags]
+
+
+def killed(folder: Path, tiny: tuple[str, ...], seconds: float) -> bool:
+    """Start training and kill -9 it after some seconds; return whether it was still running."""
+    process = subprocess.Popen(command(folder, tiny), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        return True
+    return False
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in (*FILES, *traces(folder))}
+
+
+def traces(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in (folder / "target-00" / "trace").rglob("*.npy"))
+
+
+def check(tmp_path: Path, tiny: tuple[str, ...], kills: int, seed: int) -> None:
+    begun = time.monotonic()
+    subprocess.run(command(tmp_path / "whole", tiny), check=True, stdout=subprocess.DEVNULL)
+    whole = time.monotonic() - begun
+    moments, interrupted = np.random.default_rng(seed), 0
+    for _ in range(kills):
+        interrupted += killed(tmp_path / "pieces", tiny, moments.uniform(0.3, 0.95) * whole)
+    assert interrupted > 0
+    subprocess.run(command(tmp_path / "pieces", tiny), check=True, stdout=subprocess.DEVNULL)
+    assert contents(tmp_path / "pieces") == contents(tmp_path / "whole")
+
+
+def test_two_kills(tmp_path: Path, tiny: tuple[str, ...]) -> None:
+    check(tmp_path, tiny, kills=2, seed=1)
+
+
+@pytest.mark.slow
+def test_five_kills(tmp_path: Path, tiny: tuple[str, ...]) -> None:
+    check(tmp_path, tiny, kills=5, seed=2)
+
+
+def test_every_checkpoint_is_a_place_to_go_on(
+    tmp_path: Path, tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped by an error after every single step in turn, a run still ends with the bits of one that never stopped."""
+    settings = [*tiny, "reproducible=true", "privacy.steps=5", "canaries.coordinates=2"]
+    whole = dpaudit.train("quickstart", out=tmp_path / "whole", overrides=settings)
+    original = DpStep.__call__
+    for stop in range(5):
+
+        def interrupted(self: DpStep, step: int, *rest: object, stop: int = stop) -> object:
+            if step == stop:
+                raise KeyboardInterrupt
+            return original(self, step, *rest)  # type: ignore[arg-type]  # passed on as they came
+
+        monkeypatch.setattr(DpStep, "__call__", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            dpaudit.train("quickstart", out=tmp_path / "pieces", overrides=settings)
+    monkeypatch.setattr(DpStep, "__call__", original)
+    pieces = dpaudit.train("quickstart", out=tmp_path / "pieces", overrides=settings)
+    assert contents(pieces) == contents(whole)
