@@ -112,11 +112,9 @@ def _training_only(recipe: Recipe, size: int) -> int | None:
 
 
 def _canaries(recipe: Recipe, dataset: Dataset, sources: NDArray[np.str_], rng: Rng) -> Examples | None:
-    made, start = [], 0
-    for kind, count in _kinds(recipe).items():
-        if count:
-            made.append(make_canaries(kind, count, dataset, sources[start : start + count], rng.child(kind)))
-            start += count
+    made = [
+        make_canaries(kind, count, dataset, sources, rng.child(kind)) for kind, count in _kinds(recipe).items() if count
+    ]
     return concatenate(made) if made else None
 
 

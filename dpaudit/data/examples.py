@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Examples", "concatenate"]
+__all__ = ["Examples", "concatenate", "interleave"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,3 +49,9 @@ def concatenate(parts: list[Examples]) -> Examples:
         captions=captions,
         labels=np.concatenate(labels) if len(labels) == len(parts) else None,
     )
+
+
+def interleave(parts: list[tuple[NDArray[np.int64], Examples]]) -> Examples:
+    """Return the records of all parts, each at the position that its part gives; together they are 0, ..., n - 1."""
+    order = np.argsort(np.concatenate([positions for positions, _ in parts]))
+    return concatenate([records for _, records in parts]).take(order)

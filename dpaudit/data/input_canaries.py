@@ -1,0 +1,101 @@
+"""Inserted records, unlike anything else in the data, so that a model which trained on one may give itself away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+import numpy as np
+
+from dpaudit.data.annotations import annotations_of
+from dpaudit.data.examples import Examples
+from dpaudit.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dpaudit.canaries import InputKind
+    from dpaudit.data.annotations import Source
+    from dpaudit.rng import Rng
+
+__all__ = ["make_canaries"]
+
+
+def make_canaries(kind: InputKind, count: int, source: Source, held_out: NDArray[np.str_], rng: Rng) -> Examples:
+    """Return `count` records of one kind, ids "noise/0", "noise/1", ...
+
+    held_out: ids of records that are otherwise not trained on, (m,). noise: uniform random pixels, with the caption of
+    a random held-out record and a random label where the data have them. mislabelled: a held-out image with a wrong
+    label, uniform over the others. miscaptioned: a held-out image with a different caption of another held-out record,
+    of another class where there are classes. Images are never used twice.
+    Canary i depends on the key, the kind, the held-out ids and i: a larger count only appends.
+
+    >>> from dpaudit.data.digits import Digits
+    >>> from dpaudit.rng import Rng
+    >>> digits = Digits()
+    >>> canaries = make_canaries("mislabelled", 2, digits, digits.ids()[:50], Rng.from_seed(0))
+    >>> canaries.ids.tolist(), canaries.images.shape
+    (['mislabelled/0', 'mislabelled/1'], (2, 3, 16, 16))
+    """
+    rng = rng.child(kind)
+    if count < 1:
+        raise InputError("input canaries", count, f"at least 1 {kind} canary")
+    if kind == "noise":
+        return _noise(count, source, held_out, rng)
+    if len(held_out) < count:
+        raise InputError("input canaries", count, f"at most {len(held_out)} {kind} canaries, one per held-out record")
+    order = rng.child("sources").numpy().permutation(len(held_out))
+    if kind == "mislabelled":
+        return _mislabelled(source, held_out[order[:count]], rng)
+    if kind == "miscaptioned":
+        return _miscaptioned(count, source, held_out[order], rng)
+    assert_never(kind)
+
+
+def _noise(count: int, source: Source, held_out: NDArray[np.str_], rng: Rng) -> Examples:
+    known = annotations_of(source, held_out)
+    shape = source[source.ids()[:1]].images.shape[1:]
+    draws = [rng.child(number).numpy() for number in range(count)]
+    images = np.stack([draw.integers(0, 256, size=shape, dtype=np.uint8) for draw in draws])
+    captions, labels = None, None
+    if known.captions is not None:
+        if not known.captions:
+            raise InputError("input canaries", 0, "at least 1 held-out record to lend captions")
+        captions = tuple(known.captions[int(draw.integers(len(known.captions)))] for draw in draws)
+    if source.classes is not None:
+        labels = np.array([draw.integers(len(source.classes)) for draw in draws], dtype=np.int64)
+    return Examples(ids=_ids("noise", count), images=images, captions=captions, labels=labels)
+
+
+def _mislabelled(source: Source, chosen: NDArray[np.str_], rng: Rng) -> Examples:
+    records, classes = source[chosen], source.classes
+    if records.labels is None or classes is None or len(classes) < 2:
+        raise InputError("input canaries", "mislabelled", "data with labels of at least 2 classes")
+    steps = [rng.child(number).numpy().integers(1, len(classes)) for number in range(len(chosen))]
+    wrong = (records.labels + np.array(steps, dtype=np.int64)) % len(classes)
+    ids = _ids("mislabelled", len(chosen))
+    return Examples(ids=ids, images=records.images, captions=records.captions, labels=wrong)
+
+
+def _miscaptioned(count: int, source: Source, ordered: NDArray[np.str_], rng: Rng) -> Examples:
+    """`ordered`: all held-out ids, the first `count` of which lend their images; any may lend its caption."""
+    known = annotations_of(source, ordered)
+    if known.captions is None:
+        raise InputError("input canaries", "miscaptioned", "data with captions")
+    texts = np.unique(known.captions, return_inverse=True)[1]
+    borrowed = []
+    for number in range(count):
+        other = texts != texts[number]
+        if known.labels is not None:
+            other &= known.labels != known.labels[number]
+        lenders = np.flatnonzero(other)
+        if not len(lenders):
+            what = "a held-out record with a different caption, of another class where there are classes"
+            raise InputError("miscaptioned canary", str(ordered[number]), what)
+        borrowed.append(known.captions[int(rng.child(number).numpy().choice(lenders))])
+    records = source[ordered[:count]]
+    ids = _ids("miscaptioned", count)
+    return Examples(ids=ids, images=records.images, captions=tuple(borrowed), labels=records.labels)
+
+
+def _ids(kind: InputKind, count: int) -> NDArray[np.str_]:
+    return np.array([f"{kind}/{number}" for number in range(count)])
