@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dpaudit.results import Bound, Promise
     from dpaudit.scores import LabelledScores
 
-__all__ = ["CERTIFIED", "METHODS", "bound_runs", "planned_test", "promise_curve", "standard_requests"]
+__all__ = ["CERTIFIED", "METHODS", "bound_runs", "hypothesis_of", "planned_test", "promise_curve", "standard_requests"]
 
 #: method -> the hypotheses that it can test
 METHODS: dict[str, tuple[str, ...]] = {
@@ -89,10 +89,15 @@ def standard_requests(promise: Promise) -> tuple[tuple[str, str], ...]:
     return (("one-run", "any"), *recursion, ("clopper-pearson", "any"), ("clopper-pearson", "gaussian"))
 
 
+def hypothesis_of(promise: Promise, hypothesis: str) -> str:
+    """Return the hypothesis that `promise` stands for; any other name stands for itself."""
+    if hypothesis != "promise":
+        return hypothesis
+    return "accountant" if promise.kind == "accountant" else "any"
+
+
 def _family(promise: Promise, hypothesis: str) -> Family[Any]:
-    if hypothesis == "promise":
-        hypothesis = "accountant" if promise.kind == "accountant" else "any"
-    match hypothesis:
+    match hypothesis_of(promise, hypothesis):
         case "any":
             return any_family(delta=promise.delta)
         case "gaussian":

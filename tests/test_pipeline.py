@@ -176,7 +176,7 @@ def test_references_and_several_targets(tmp_path: Path, tiny: tuple[str, ...]) -
         ("canaries.block=0", r"audit_block.*expected a run with candidates of block or coordinates"),
         ("bounds.decide.0.method=guesswork", r"bounds\.decide\.0\.method = 'guesswork': expected one of one-run-fdp"),
         ("bounds.decide.0.method=clopper-pearson", r"expected a certified method"),
-        ("data.split.audit_pool=5000", r"audit_pool"),
+        ("data.split.audit_pool=5000", r"data\.limit = 400: expected at least 5140, the sum of data\.split"),
         ("trainer.size=huge", r"size = 'huge'"),
         ("attacks.1.masks=0", r"masks = 0"),
         ("attacks.1.name=lossy", r"'lossy'.*loss"),

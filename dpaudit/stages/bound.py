@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dpaudit.bounds.strategies import FixedGuesses
 from dpaudit.errors import DpauditError
-from dpaudit.hypotheses import bound_runs, planned_test, standard_requests
+from dpaudit.hypotheses import bound_runs, hypothesis_of, planned_test, standard_requests
 from dpaudit.metrics import attack_result
 from dpaudit.results import AttackResult, Bound, Threat, Value
 from dpaudit.runs import read_json, write_atomically
@@ -102,7 +102,10 @@ def _bounds(audit: Audit, named: NamedAttack, runs: list[LabelledScores], table:
     ]
     default = plan_for(audit, named, planned.mechanism, promise, 1 - settings.alpha)
     extra = [(request.method, request.hypothesis) for request in settings.also if request.attack == named.label]
+    decided = {(method, hypothesis_of(promise, hypothesis)) for method, hypothesis, *_ in requests}
     for method, hypothesis in dict.fromkeys([*standard_requests(promise), *extra]):
+        if (method, hypothesis_of(promise, hypothesis)) in decided:
+            continue
         requests.append((method, hypothesis, 1 - settings.alpha, False, default))
     threat = Threat(access=table.threat_model.access, inserts=table.threat_model.inserts)
     found = []

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from dpaudit.accounting.accountant import guarantees, headline
+from dpaudit.accounting.accountant import tight_guarantee
 from dpaudit.accounting.calibrate import calibrate_noise
 from dpaudit.accounting.curve import epsilon_at, has_curve
+from dpaudit.accounting.events import mechanism_event
 from dpaudit.audit import Audit, NamedAttack, Planned
 from dpaudit.bounds.guesses import Guesses
 from dpaudit.bounds.max_p import max_p_bound
 from dpaudit.bounds.tradeoff import false_negative_rate
 from dpaudit.errors import InputError
-from dpaudit.hypotheses import METHODS, planned_test, promise_curve
+from dpaudit.hypotheses import CERTIFIED, METHODS, planned_test, promise_curve
 from dpaudit.mechanism import Mechanism
 from dpaudit.planner import plan_guesses
 from dpaudit.results import Plan, Promise, Series
@@ -103,13 +104,10 @@ def _promise(audit: Audit, mechanism: Mechanism) -> Promise:
         return _drawn(Promise(kind="claim", epsilon=privacy.claimed_epsilon, delta=claimed_delta, mechanism=mechanism))
     if not mechanism.is_private:
         return Promise(kind="none", epsilon=math.inf, delta=delta, mechanism=mechanism)
-    if has_curve(mechanism):
-        epsilon = epsilon_at(mechanism, mechanism.noise_multiplier, delta)
-        return _drawn(Promise(kind="accountant", epsilon=epsilon, delta=delta, mechanism=mechanism))
-    known = [answer for answer in guarantees(mechanism, delta) if answer.epsilon is not None]
-    if known:
-        epsilon = headline(known).epsilon or math.inf
-        return _drawn(Promise(kind="claim", epsilon=epsilon, delta=delta, mechanism=mechanism))
+    answer = tight_guarantee(mechanism_event(mechanism), mechanism.adjacency, delta)
+    if answer.epsilon is not None:
+        kind: Literal["accountant", "claim"] = "accountant" if has_curve(mechanism) else "claim"
+        return _drawn(Promise(kind=kind, epsilon=answer.epsilon, delta=delta, mechanism=mechanism))
     nominal = _accountable(mechanism)
     epsilon = epsilon_at(nominal, mechanism.noise_multiplier, delta)
     note = f"the number that Poisson accounting would print; {mechanism.sampling} sampling does not earn it"
@@ -139,11 +137,12 @@ def _deciding_plans(audit: Audit, mechanism: Mechanism, promise: Promise) -> tup
     if promise.kind == "none":
         return ()
     attacks, plans = {named.label: named for named in audit.attacks}, []
-    for index, (request, share) in enumerate(
-        zip(audit.recipe.bounds.decide, audit.recipe.bounds.shares(), strict=True)
-    ):
-        field = f"bounds.decide.{index}"
-        _check_method(audit, f"{field}.method", request.method, promise, request.hypothesis)
+    shares = audit.recipe.bounds.shares()
+    for index, (request, share) in enumerate(zip(audit.recipe.bounds.decide, shares, strict=True)):
+        field = f"bounds.decide.{index}.method"
+        _check_method(audit, field, request.method, promise, request.hypothesis)
+        if request.method not in CERTIFIED:
+            raise audit.loaded.where.refusal(field, request.method, f"a certified method: {', '.join(CERTIFIED)}")
         plan = plan_for(audit, attacks[request.attack], mechanism, promise, 1 - share)
         plans.append(plan.model_copy(update={"method": request.method}))
     for index, extra in enumerate(audit.recipe.bounds.also):
