@@ -1,6 +1,9 @@
-"""What several folders of tests share: a recipe small enough to run whole in seconds."""
+"""What several folders of tests share: a recipe small enough to run whole in seconds, and where real CIFAR-10 lies."""
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
 
 import pytest
 
@@ -21,3 +24,13 @@ def tiny() -> tuple[str, ...]:
         "canaries.inputs.noise=10",
         "report.pictures=2",
     )
+
+
+@pytest.fixture(scope="session")
+def cifar10() -> Path:
+    """The folder with train.parquet and test.parquet, or a skip."""
+    beside = Path(__file__).parents[2] / "shared" / "data" / "cifar10"
+    found = Path(os.environ.get("DPAUDIT_TEST_CIFAR10", beside))
+    if not (found / "train.parquet").is_file():
+        pytest.skip("no CIFAR-10 here: set DPAUDIT_TEST_CIFAR10 to a folder with train.parquet")
+    return found

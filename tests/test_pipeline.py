@@ -158,6 +158,21 @@ def test_without_privacy_nothing_is_promised(tmp_path: Path, tiny: tuple[str, ..
     assert {row["clip_norm"] for row in rows} == {"Infinity"}
 
 
+def test_canaries_on_real_coordinates_are_attacked_and_planned_for(tmp_path: Path, tiny: tuple[str, ...]) -> None:
+    settings = [
+        *tiny,
+        "canaries.block=0",
+        "canaries.coordinates=5",
+        "attacks=[{name: audit_block, family: coordinates, label: real}]",
+        "bounds.decide=[{attack: real}]",
+        "probes=[]",
+    ]
+    result = dpaudit.run("quickstart", out=tmp_path / "run", overrides=settings)
+    assert {attack.family for attack in result.attacks} == {"coordinates"}
+    assert result.plans[0].canaries == result.attacks[0].candidates
+    assert result.attacks[0].candidates > 100
+
+
 def test_references_and_several_targets(tmp_path: Path, tiny: tuple[str, ...]) -> None:
     settings = [*tiny, "runs.count=2", "references.count=1", "probes=[]", "privacy.steps=4"]
     result = dpaudit.run("quickstart", out=tmp_path / "run", overrides=settings)

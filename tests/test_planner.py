@@ -95,6 +95,16 @@ def test_too_few_canaries_have_no_power_and_say_so() -> None:
     assert plan.largest_epsilon < 8
 
 
+def test_power_is_bought_with_the_bound() -> None:
+    # the most certifying number of guesses of 1000 canaries at epsilon 8 could never refute 8: its cap is 6.6
+    most = plan_guesses(mechanism(1 / MU8), against(MU8), attack="x", canaries=1000, enough_power=0.0)
+    seeing = plan_guesses(mechanism(1 / MU8), against(MU8), attack="x", canaries=1000)
+    assert most.largest_epsilon < 8
+    assert most.power == 0
+    assert seeing.power > 0.8
+    assert 0.9 * most.expected_epsilon < seeing.expected_epsilon < most.expected_epsilon
+
+
 def test_more_runs_certify_more() -> None:
     expected = [
         plan_guesses(mechanism(1 / MU8), against(MU8), attack="ideal", canaries=500, runs=runs).expected_epsilon

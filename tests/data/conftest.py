@@ -1,10 +1,8 @@
-"""Small files that the data tests make for themselves, and the one place that looks for real CIFAR-10."""
+"""Small files that the data tests make for themselves."""
 
 from __future__ import annotations
 
 import io
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +18,7 @@ from dpaudit.data.parquet import Parquet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from dpaudit.plugins import Dataset
 
@@ -94,13 +93,3 @@ def dataset(request: pytest.FixtureRequest) -> Dataset:
             return CsvPairs(path=str(request.getfixturevalue("pairs")), image_size=SIDE)
         case _:
             return Parquet(path=str(request.getfixturevalue("table")), image_size=SIDE)
-
-
-@pytest.fixture(scope="session")
-def cifar10() -> Path:
-    """The folder with train.parquet and test.parquet, or a skip."""
-    beside = Path(__file__).parents[3] / "shared" / "data" / "cifar10"
-    found = Path(os.environ.get("DPAUDIT_TEST_CIFAR10", beside))
-    if not (found / "train.parquet").is_file():
-        pytest.skip("no CIFAR-10 here: set DPAUDIT_TEST_CIFAR10 to a folder with train.parquet")
-    return found
