@@ -28,22 +28,43 @@ if TYPE_CHECKING:
     from dpaudit.bounds.tradeoff import TradeOff
     from dpaudit.mechanism import Mechanism
 
-__all__ = ["plan_guesses"]
+__all__ = ["ENOUGH_POWER", "plan_guesses"]
 
 Curve = TypeVar("Curve", bound="TradeOff")
 
+#: the chance to refute the promise at half its noise from which on an audit that finds nothing says something
 ENOUGH_POWER = 0.8
 _COARSE, _FINE = 24, 8
 
 
 def plan_guesses(
-    mechanism: Mechanism, planned: PlannedTest[Curve], *, attack: str, canaries: int, runs: int = 1
+    mechanism: Mechanism,
+    planned: PlannedTest[Curve],
+    *,
+    attack: str,
+    canaries: int,
+    runs: int = 1,
+    enough_power: float = ENOUGH_POWER,
 ) -> Plan:
     """Return the numbers of guesses that let `planned` certify most, and what they can refute.
 
-    The guesses are the canaries whose coin is surest; how many is chosen to maximise the bound at the mechanism's own
-    noise, with the median right guesses of the worst of `runs` runs. Power: the chance to refute the promise if the
-    noise multiplier is half of what was said, while the attacker still believes what was said.
+    The guesses are the canaries whose coin is surest. How many: of the numbers whose power is at least `enough_power`
+    (of all, if there are none) the one whose bound is largest at the mechanism's own noise, with the median right
+    guesses of the worst of `runs` runs. Power: the chance to refute the promise if the noise multiplier is half of what
+    was said, while the attacker still believes what was said.
+
+    >>> from dpaudit.bounds.family import gaussian_family
+    >>> from dpaudit.bounds.max_p import PlannedTest
+    >>> from dpaudit.bounds.one_run_fdp import FdpRecursion
+    >>> from dpaudit.bounds.tradeoff import Gaussian
+    >>> from dpaudit.mechanism import Mechanism
+    >>> mechanism = Mechanism(sampling="full", adjacency="add-remove", noise_multiplier=2.0, sampling_rate=1.0,
+    ...                       steps=4, clip_norm=1.0, batch_size=100, dataset_size=100)
+    >>> planned = PlannedTest(test=FdpRecursion(), family=gaussian_family(delta=1e-5), confidence=0.95,
+    ...                       promise=Gaussian(1.0))
+    >>> plan = plan_guesses(mechanism, planned, attack="audit_block", canaries=5000)
+    >>> plan.power > 0.9, 2.0 < plan.expected_epsilon < 4.377
+    (True, True)
     """
     promise = _check(mechanism, planned, canaries, runs)
     design = _Design(ideal_score_law(mechanism), canaries, runs)
@@ -58,7 +79,7 @@ def plan_guesses(
 
     def value(guesses: int) -> tuple[bool, float, float]:
         chance = power(guesses)
-        return (chance >= ENOUGH_POWER, expected(guesses), chance)
+        return (chance >= enough_power, expected(guesses), chance)
 
     guesses = _search(value, canaries)
     inside, outside = design.sides(guesses)

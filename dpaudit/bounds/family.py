@@ -1,0 +1,127 @@
+"""Hypotheses: families of trade-off curves ordered by one parameter, and the search for the largest curve refuted.
+
+A family is ordered: of two of its curves one lies nowhere above the other. The mechanism's own curve is one of them,
+and whoever refutes a curve refutes all that promise more. So "the largest curve refuted" errs with the chance that
+the mechanism's own curve is refuted, whatever the search does, as long as it answers with a curve that it saw
+refuted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from dpaudit.bounds.gdp import gdp_epsilon
+from dpaudit.bounds.tradeoff import EpsilonDelta, Gaussian, TradeOff
+from dpaudit.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dpaudit.results import Hypothesis
+
+__all__ = ["Family", "Refuted", "accountant_family", "any_family", "gaussian_family"]
+
+Curve_co = TypeVar("Curve_co", bound=TradeOff, covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refuted:
+    """The largest curve refuted: its parameter (None: no curve is refuted) and its epsilon at the family's delta."""
+
+    parameter: float | None
+    epsilon: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family(Generic[Curve_co]):
+    """Curves ordered by one parameter, from `private`, which promises most, to `exposed`, which promises least.
+
+    epsilon: parameter -> epsilon at delta. tolerance: how far the answer's parameter may be from the last one
+    refuted, always on the private side.
+    """
+
+    hypothesis: Hypothesis
+    delta: float
+    curve: Callable[[float], Curve_co]
+    epsilon: Callable[[float], float]
+    private: float
+    exposed: float
+    tolerance: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.delta < 1:
+            raise InputError("delta", self.delta, "a number of at least 0 and below 1")
+        if not self.tolerance > 0:
+            raise InputError("tolerance", self.tolerance, "a number above 0")
+
+    def largest_refuted(self, refutes: Callable[[Curve_co], bool]) -> Refuted:
+        """Return the largest curve for which `refutes` is true, to the tolerance, by bisection.
+
+        The exposed end itself is never tried (its curve may be the costliest to compute): the answer stops short of it.
+
+        >>> any_family(delta=0.0).largest_refuted(lambda curve: curve.epsilon <= 2).epsilon <= 2
+        True
+        """
+        if not refutes(self.curve(self.private)):
+            return Refuted(parameter=None, epsilon=0.0)
+        refuted, kept = self.private, self.exposed
+        while abs(kept - refuted) > self.tolerance:
+            middle = (refuted + kept) / 2
+            refuted, kept = (middle, kept) if refutes(self.curve(middle)) else (refuted, middle)
+        return Refuted(parameter=refuted, epsilon=self.epsilon(refuted))
+
+
+def any_family(*, delta: float) -> Family[EpsilonDelta]:
+    """Return (epsilon, delta)-DP, parameter epsilon: the only family that bounds an unknown mechanism."""
+    return Family(
+        hypothesis="any",
+        delta=delta,
+        curve=lambda epsilon: EpsilonDelta(epsilon, delta),
+        epsilon=lambda epsilon: epsilon,
+        private=0.0,
+        exposed=100.0,
+        tolerance=1e-7,
+    )
+
+
+def gaussian_family(*, delta: float) -> Family[Gaussian]:
+    """Return mu-GDP, parameter mu: refutes promises of that form only."""
+    if not 0 < delta < 1:
+        raise InputError("delta", delta, "a number between 0 and 1, both excluded: a Gaussian promises nothing at 0")
+    return Family(
+        hypothesis="gaussian",
+        delta=delta,
+        curve=Gaussian,
+        epsilon=lambda mu: gdp_epsilon(mu, delta),
+        private=0.0,
+        exposed=40.0,
+        tolerance=1e-7,
+    )
+
+
+def accountant_family(
+    curve: Callable[[float], Curve_co],
+    epsilon: Callable[[float], float],
+    *,
+    delta: float,
+    noise_multipliers: tuple[float, float],
+    tolerance: float = 1e-3,
+) -> Family[Curve_co]:
+    """Return the accountant's curves of the executed mechanism at other noise multipliers, the parameter.
+
+    curve, epsilon: noise multiplier -> the accountant's curve, and its epsilon at delta. noise_multipliers: (least,
+    most) that are searched; below the least nothing is refuted, and above the most epsilon counts as 0.
+    """
+    least, most = noise_multipliers
+    if not 0 < least < most:
+        raise InputError("noise_multipliers", noise_multipliers, "two numbers above 0, the smaller first")
+    return Family(
+        hypothesis="accountant",
+        delta=delta,
+        curve=curve,
+        epsilon=epsilon,
+        private=most,
+        exposed=least,
+        tolerance=tolerance,
+    )

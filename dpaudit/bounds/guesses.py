@@ -1,0 +1,90 @@
+"""From scores to guesses: the highest scores are guessed in, the lowest out, and the coins say how many were right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dpaudit.errors import InputError
+from dpaudit.results import Counts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from dpaudit.scores import LabelledScores
+
+__all__ = ["Guesses", "counts_of", "guess"]
+
+_TIE_SEED = 20230515  # any fixed number: ties must not be broken by the caller's row order, which may know the coins
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guesses:
+    """What one run showed: of `canaries` fair coins `guesses` were guessed, `correct` of them rightly.
+
+    canaries counts every coin tossed, guessed or not. guesses_in, guesses_out: how the guesses divide, where known.
+    """
+
+    canaries: int
+    guesses: int
+    correct: int
+    guesses_in: int | None = None
+    guesses_out: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.canaries < 1:
+            raise InputError("canaries", self.canaries, "at least 1")
+        if not 0 <= self.guesses <= self.canaries:
+            raise InputError("guesses", self.guesses, f"a number from 0 to the {self.canaries} canaries")
+        if not 0 <= self.correct <= self.guesses:
+            raise InputError("correct", self.correct, f"a number from 0 to the {self.guesses} guesses")
+
+
+def guess(labelled: LabelledScores, *, guesses_in: int, guesses_out: int) -> Guesses:
+    """Return how many of the `guesses_in` highest scores are in and of the `guesses_out` lowest are out.
+
+    The two numbers must be fixed before any coin is seen. Ties are broken by a fixed shuffle of the rows: it depends
+    on no coin, and leaks none even when the rows come sorted by membership.
+
+    >>> from dpaudit.scores import LabelledScores
+    >>> labelled = LabelledScores(scores=np.array([3.0, 1.0, 2.0, 0.0]), member=np.array([True, False, False, True]))
+    >>> guess(labelled, guesses_in=1, guesses_out=2).correct
+    2
+    """
+    if guesses_in < 0 or guesses_out < 0 or guesses_in + guesses_out > len(labelled):
+        raise InputError(
+            "guesses in, out", (guesses_in, guesses_out), f"numbers that add up to at most {len(labelled)}"
+        )
+    member = labelled.member[_ascending(labelled.scores)]
+    right_in = int(member[len(member) - guesses_in :].sum())
+    right_out = guesses_out - int(member[:guesses_out].sum())
+    return Guesses(
+        canaries=len(labelled),
+        guesses=guesses_in + guesses_out,
+        correct=right_in + right_out,
+        guesses_in=guesses_in,
+        guesses_out=guesses_out,
+    )
+
+
+def counts_of(runs: Sequence[Guesses]) -> Counts:
+    """Return the counts of every run, in order, as a report shows them."""
+    sides = [(run.guesses_in, run.guesses_out) for run in runs]
+    known = [(inside, outside) for inside, outside in sides if inside is not None and outside is not None]
+    known = known if len(known) == len(runs) else []
+    return Counts(
+        canaries=tuple(run.canaries for run in runs),
+        guesses=tuple(run.guesses for run in runs),
+        correct=tuple(run.correct for run in runs),
+        guesses_in=tuple(inside for inside, _ in known),
+        guesses_out=tuple(outside for _, outside in known),
+    )
+
+
+def _ascending(scores: NDArray[np.float64]) -> NDArray[np.intp]:
+    shuffled = np.random.default_rng(_TIE_SEED).permutation(len(scores))
+    return shuffled[np.argsort(scores[shuffled], kind="stable")]

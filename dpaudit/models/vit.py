@@ -1,0 +1,91 @@
+"""Parts of a vision transformer (Dosovitskiy et al. 2021), made for per-example gradients.
+
+Every trainable tensor belongs to an nn.Linear, an nn.LayerNorm or a `Learned`, so a clipping rule for these three
+covers the model. Nothing works in place, and attention is spelled out: under torch.func.vmap the fused CPU kernel
+falls back to a loop with a warning, and the math backend was slower than this in every shape measured but one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Block", "Learned", "sincos_positions", "take_tokens"]
+
+
+class Learned(nn.Module):
+    """A parameter that stands alone: a class token, a mask token, a position table.
+
+    The result has one copy per record, so the gradient at the result is the per-example gradient.
+
+    >>> Learned(torch.zeros(1, 8))(5).shape
+    torch.Size([5, 1, 8])
+    """
+
+    def __init__(self, initial: Tensor, *, trained: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(initial, requires_grad=trained)
+
+    def forward(self, count: int) -> Tensor:
+        """Return `count` copies, (count, *shape), without copying."""
+        return self.weight.expand(count, *self.weight.shape)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block, (n, tokens, width) -> the same: attention, then a GELU MLP four times as wide."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attention = _Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the tokens after attention and MLP, each added to its input."""
+        x = x + self.attention(self.norm1(x))
+        mixed: Tensor = x + self.mlp(self.norm2(x))
+        return mixed
+
+
+class _Attention(nn.Module):
+    """Multi-head self-attention over all tokens, with bias in query, key and value."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = (width // heads) ** -0.5
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, tokens, width = x.shape
+        qkv = self.qkv(x).reshape(n, tokens, 3, self.heads, width // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (n, heads, tokens, width / heads)
+        weights = ((query * self.scale) @ key.transpose(-2, -1)).softmax(dim=-1)
+        heads = (weights @ value).transpose(1, 2).reshape(n, tokens, width)
+        mixed: Tensor = self.out(heads)
+        return mixed
+
+
+def take_tokens(x: Tensor, index: Tensor) -> Tensor:
+    """Return the tokens of x (n, tokens, width) at `index` (n, k), as (n, k, width)."""
+    return torch.take_along_dim(x, index.unsqueeze(-1), dim=1)
+
+
+def sincos_positions(side: int, width: int) -> Tensor:
+    """Return the 2-D sine-cosine position table of a side x side grid, (1 + side², width); row 0 (class token) is zero.
+
+    The first half of a row codes the column, the second the row; each half is sines, then cosines, of
+    position / 10000^(4k / width) (Vaswani et al. 2017, in two dimensions as He et al. 2022).
+
+    >>> sincos_positions(4, 8).shape
+    torch.Size([17, 8])
+    """
+    frequencies = 10000.0 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    angles = torch.arange(side, dtype=torch.float64).unsqueeze(1) * frequencies
+    line = torch.cat([angles.sin(), angles.cos()], dim=1)  # (side, width / 2)
+    columns = line.unsqueeze(0).expand(side, side, width // 2)
+    rows = line.unsqueeze(1).expand(side, side, width // 2)
+    grid = torch.cat([columns, rows], dim=2).reshape(side * side, width)
+    return torch.cat([torch.zeros(1, width, dtype=torch.float64), grid]).float()

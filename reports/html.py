@@ -1,0 +1,187 @@
+"""The report page: one self-contained HTML file for a manager and a researcher, from results and pictures alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from dpaudit.metrics import FPRS
+from dpaudit.reports import figures, headline, numbers
+from dpaudit.reports.pictures import embed
+from dpaudit.reports.standing import STANDINGS, by_standing, standing
+from dpaudit.reports.tables import write_tables
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dpaudit.reports.standing import Standing
+    from dpaudit.results import Assumption, AttackResult, AuditResult, Bound, ProbeResult, Series
+
+__all__ = ["write_report"]
+
+MOST_HISTOGRAMS = 6
+MOST_TRAINING = 4
+MOST_PROBES = 6
+SIGNS = {"VIOLATED": "✕", "UNSOUND": "!", "INCONCLUSIVE": "?", "CONSISTENT": "✓"}
+MARKS = {"held": "✓", "violated": "✕", "unknown": "?"}
+
+
+def write_report(result: AuditResult, pictures: Path, out: Path, public: bool) -> None:
+    """Write `out`/report.html and the CSVs of `out`/tables.
+
+    pictures: the folder of `result.pictures`. public: leave out curves over private data and pictures, and say so. The
+    same results and pictures give the same bytes.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    page = _environment().get_template("report.html").render(_context(result, pictures, public=public))
+    (out / "report.html").write_text(page, encoding="utf-8")
+    write_tables(result, out / "tables")
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("dpaudit.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    for name in ("at_least", "at_most", "count", "duration", "fixed", "percent", "score", "score_interval", "small"):
+        environment.filters[name] = getattr(numbers, name)
+    environment.filters["fact"] = _fact
+    environment.tests["too_few_for"] = _too_few_for
+    return environment
+
+
+def _context(result: AuditResult, pictures: Path, *, public: bool) -> dict[str, Any]:
+    shown, lost = ((), ()) if public else embed(result.pictures, pictures)
+    return {
+        "result": result,
+        "title": result.title or result.name,
+        "public": public,
+        "left_out": _left_out(result),
+        "gloss": headline.VERDICTS[result.verdict.word],
+        "sign": SIGNS[result.verdict.word],
+        "marks": MARKS,
+        "three": (headline.promised(result), headline.refuted(result), headline.bought(result)),
+        "assumptions": sorted(result.assumptions, key=_worst_first),
+        "fprs": FPRS,
+        "starred": any(_too_few_for(attack, fpr) for attack in result.attacks for fpr in FPRS),
+        "bound_groups": _bound_groups(result),
+        "hypotheses": headline.HYPOTHESES,
+        "guarantees": headline.GUARANTEES,
+        "family": headline.family_confidence(result) if headline.deciding(result) else None,
+        "audit_block": any(bound.threat and bound.threat.inserts == "gradients" for bound in result.bounds),
+        "mechanism": _mechanism(result),
+        "probe_caption": _probe_caption,
+        "recipe": _recipe(result),
+        "pictures": shown,
+        "missing": (*result.missing, *lost),
+        **_bars(result),
+        **_probes(result),
+        **({} if public else _curves(result)),
+    }
+
+
+def _bars(result: AuditResult) -> dict[str, Any]:
+    bars = figures.epsilon_bars(result) if result.bounds else None
+    return {"bars": bars, "more_bars": max(0, len(result.bounds) - figures.MOST_BARS)}
+
+
+def _probes(result: AuditResult) -> dict[str, Any]:
+    shown = [p for p in result.probes if p.measurements][:MOST_PROBES]
+    drawn = [(probe, figures.probe_bars(probe, f"probe-{number}")) for number, probe in enumerate(shown)]
+    return {"probes": drawn, "more_probes": len(result.probes) - len(shown)}
+
+
+def _curves(result: AuditResult) -> dict[str, Any]:
+    """Return everything that is drawn from private data; a public page gets none of it."""
+    attacks = result.attacks
+    histograms = [
+        (attack, figures.histogram(attack, f"scores-{number}"))
+        for number, attack in enumerate(attacks[:MOST_HISTOGRAMS])
+    ]
+    quantities = _by_quantity(result)
+    training = [
+        (name, figures.training(name, curves, f"training-{number}"))
+        for number, (name, curves) in enumerate(quantities[:MOST_TRAINING])
+    ]
+    return {
+        "roc": figures.roc(attacks, result.promise.curve) if attacks else None,
+        "more_roc": max(0, len(attacks) - figures.MOST_LINES),
+        "histograms": histograms,
+        "more_histograms": len(attacks) - len(histograms),
+        "training": training,
+        "more_training": len(quantities) - len(training),
+    }
+
+
+def _by_quantity(result: AuditResult) -> list[tuple[str, list[tuple[str, Series]]]]:
+    """Return (quantity, [(run, curve)]) with targets before references."""
+    found: dict[str, list[tuple[str, Series]]] = defaultdict(list)
+    for run in sorted(result.runs, key=lambda run: run.role != "target"):
+        for series in run.curves:
+            found[series.name].append((run.name, series))
+    return list(found.items())
+
+
+def _bound_groups(result: AuditResult) -> list[tuple[Standing, list[Bound]]]:
+    ranked = by_standing(result.bounds)
+    groups = [(group, [bound for bound in ranked if standing(bound) is group]) for group in STANDINGS]
+    return [(group, bounds) for group, bounds in groups if bounds]
+
+
+def _left_out(result: AuditResult) -> list[str]:
+    training = sum(len(run.curves) for run in result.runs)
+    amounts = {
+        "ROC curve": len(result.attacks),
+        "score histogram": 2 * len(result.attacks),
+        "training curve": training,
+        "picture": len(result.pictures),
+    }
+    return [f"{amount} {noun}{'s' * (amount > 1)}" for noun, amount in amounts.items() if amount]
+
+
+def _mechanism(result: AuditResult) -> list[tuple[str, str]]:
+    m = result.promise.mechanism
+    return [
+        ("Sampling", m.sampling),
+        ("Neighbours", m.adjacency),
+        ("Noise multiplier", numbers.fixed(m.noise_multiplier)),
+        ("Clip norm C", numbers.fixed(m.clip_norm)),
+        ("Sampling rate", f"{m.sampling_rate:.4g}"),
+        ("Steps", numbers.count(m.steps)),
+        ("Expected batch size", numbers.count(m.batch_size)),
+        ("Records", numbers.count(m.dataset_size)),
+    ]
+
+
+def _probe_caption(probe: ProbeResult) -> str:
+    detail = ", ".join(f"{name} {_fact(value)}" for name, value in probe.detail.items())
+    sizes = f"trained on {numbers.count(probe.train_size)}, tested on {numbers.count(probe.test_size)}"
+    return f"{probe.probe} probe of {probe.run}: {sizes}{'; ' + detail if detail else ''}"
+
+
+def _recipe(result: AuditResult) -> str:
+    recipe = result.model_dump(mode="json", include={"recipe"})["recipe"]
+    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True) if recipe else ""
+
+
+def _worst_first(assumption: Assumption) -> int:
+    return ("violated", "unknown", "held").index(assumption.status)
+
+
+def _too_few_for(attack: AttackResult, fpr: str) -> bool:
+    """Return whether not even one false positive fits into this rate."""
+    return 0 < Fraction(fpr) * (attack.candidates - attack.members) < 1
+
+
+def _fact(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
+    return numbers.count(value) if isinstance(value, int) else f"{value:.4g}"
