@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from dpaudit.cli import audits, looks, numbers
+from dpaudit.cli import audits, bounds, looks, numbers
 from dpaudit.errors import DpauditError
 
 __all__ = ["app", "main"]
@@ -23,7 +23,7 @@ app = typer.Typer(
 app.command()(audits.run)
 app.command()(audits.train)
 app.command()(audits.attack)
-app.command()(audits.bound)
+app.command()(bounds.bound)
 app.command()(numbers.account)
 app.command()(audits.probe)
 app.command()(audits.report)

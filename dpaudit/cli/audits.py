@@ -1,4 +1,4 @@
-"""Verbs that work in a run folder: run, train, attack, bound, probe, report."""
+"""Verbs that work in a run folder: run, train, attack, probe, report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from dpaudit.cli.progress import progress_for
 from dpaudit.errors import FalsifiedError, InputError
 
-__all__ = ["attack", "bound", "probe", "report", "run", "train"]
+__all__ = ["attack", "probe", "report", "run", "train"]
 
 RecipeArgument = Annotated[str, typer.Argument(help="A recipe file, the name of a built-in recipe, or a run folder.")]
 FolderArgument = Annotated[Path, typer.Argument(help="A run folder, for example runs/quickstart.")]
@@ -87,21 +87,6 @@ def attack(
         _print_json({"run": str(folder), "attacks": list(labels)})
     else:
         typer.echo(f"scored: {', '.join(labels)}   (next: dpaudit bound {folder})")
-
-
-def bound(folder: FolderArgument, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Open the coins of a run folder and bound epsilon from below.
-
-    Example: dpaudit bound runs/quickstart --json
-    """
-    from dpaudit.calls import bound as call  # noqa: PLC0415 (imports stay lazy for --help)
-    from dpaudit.cli.tables import bound_rows, print_table  # noqa: PLC0415
-
-    bounds = call(folder, progress=progress_for(quiet=quiet)).bounds
-    if as_json:
-        _print_json([found.model_dump(mode="json") for found in bounds])
-    else:
-        print_table(bound_rows(bounds))
 
 
 def probe(folder: FolderArgument, as_json: Json = False, quiet: Quiet = False) -> None:

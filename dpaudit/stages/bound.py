@@ -100,7 +100,7 @@ def _bounds(audit: Audit, named: NamedAttack, runs: list[LabelledScores], table:
         for request, share, plan in _deciding(audit)
         if request.attack == named.label and not named.exploratory
     ]
-    default = plan_for(audit, named, planned.mechanism, promise, 1 - settings.alpha)
+    default = plan_for(audit, named, planned, 1 - settings.alpha)
     extra = [(request.method, request.hypothesis) for request in settings.also if request.attack == named.label]
     decided = {(method, hypothesis_of(promise, hypothesis)) for method, hypothesis, *_ in requests}
     for method, hypothesis in dict.fromkeys([*standard_requests(promise), *extra]):

@@ -45,24 +45,29 @@ def preflight(audit: Audit) -> Planned:
     for index, entry in enumerate(audit.recipe.probes):
         if audit.population.classes is None:
             raise audit.loaded.where.refusal(f"probes.{index}.name", entry.name, "no probe: the data set has no labels")
-    return Planned(mechanism=mechanism, promise=promise, plans=_deciding_plans(audit, mechanism, promise))
+    undecided = Planned(mechanism=mechanism, promise=promise, plans=())
+    return undecided.model_copy(update={"plans": _deciding_plans(audit, undecided)})
 
 
-def plan_for(audit: Audit, named: NamedAttack, mechanism: Mechanism, promise: Promise, confidence: float) -> Plan:
-    """Return how many candidates of an attack will be guessed, and what its one-run f-DP test could see."""
+def plan_for(
+    audit: Audit, named: NamedAttack, planned: Planned, confidence: float, method: str = "one-run-fdp"
+) -> Plan:
+    """Return how many candidates of an attack will be guessed, and what a test by this method could see."""
+    mechanism, promise = planned.mechanism, planned.promise
     family = audit.family(named, audit.attack(named).needs, audit.job("target-00", mechanism).placed_families())
     canaries = _count(audit, family or "block", mechanism)
-    hypothesis = "gaussian" if promise.kind == "accountant" else "any"
-    test = planned_test(promise, "one-run-fdp", hypothesis, confidence)
+    hypothesis = "gaussian" if promise.kind == "accountant" and method == "one-run-fdp" else "any"
+    test = planned_test(promise, method, hypothesis, confidence)
+    runs, power = audit.recipe.runs.count, audit.recipe.bounds.power
     if mechanism.is_private:
-        return plan_guesses(mechanism, test, attack=named.label, canaries=canaries, runs=audit.recipe.runs.count)
-    perfect = [Guesses(canaries=canaries, guesses=canaries, correct=canaries)] * audit.recipe.runs.count
+        return plan_guesses(mechanism, test, attack=named.label, canaries=canaries, runs=runs, enough_power=power)
+    perfect = [Guesses(canaries=canaries, guesses=canaries, correct=canaries)] * runs
     best = max_p_bound(test, perfect, strategy="all").epsilon
     return Plan(
         attack=named.label,
-        method="one-run-fdp",
+        method=method,
         canaries=canaries,
-        runs=audit.recipe.runs.count,
+        runs=runs,
         guesses_in=canaries // 2,
         guesses_out=canaries - canaries // 2,
         expected_epsilon=best,
@@ -133,7 +138,8 @@ def _drawn(promise: Promise, points: int = 120) -> Promise:
     return promise.model_copy(update={"curve": Series(name="promise", x=tuple(rates), y=tuple(misses))})
 
 
-def _deciding_plans(audit: Audit, mechanism: Mechanism, promise: Promise) -> tuple[Plan, ...]:
+def _deciding_plans(audit: Audit, planned: Planned) -> tuple[Plan, ...]:
+    promise = planned.promise
     if promise.kind == "none":
         return ()
     attacks, plans = {named.label: named for named in audit.attacks}, []
@@ -143,8 +149,7 @@ def _deciding_plans(audit: Audit, mechanism: Mechanism, promise: Promise) -> tup
         _check_method(audit, field, request.method, promise, request.hypothesis)
         if request.method not in CERTIFIED:
             raise audit.loaded.where.refusal(field, request.method, f"a certified method: {', '.join(CERTIFIED)}")
-        plan = plan_for(audit, attacks[request.attack], mechanism, promise, 1 - share)
-        plans.append(plan.model_copy(update={"method": request.method}))
+        plans.append(plan_for(audit, attacks[request.attack], planned, 1 - share, request.method))
     for index, extra in enumerate(audit.recipe.bounds.also):
         _check_method(audit, f"bounds.also.{index}.method", extra.method, promise, extra.hypothesis)
     return tuple(plans)
