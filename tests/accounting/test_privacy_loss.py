@@ -7,7 +7,7 @@ import pytest
 
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.accounting.parts import GaussianPart
-from dpaudit.accounting.pld import Discretisation, discretisation, loss_distribution
+from dpaudit.accounting.pld import Discretisation, composed_distribution, discretisation
 from dpaudit.accounting.privacy_loss import Direction, composed_loss
 
 
@@ -35,7 +35,7 @@ def test_composition_is_pessimistic_and_within_its_stated_error(steps: int, delt
     parts = (GaussianPart(1.0, steps**0.5, steps),)  # composed step by step, though it equals one Gaussian of noise 1
     grid = discretisation(parts, "add-remove", 1e-3)
     assert isinstance(grid, Discretisation)
-    found = loss_distribution(parts, "add-remove", grid.interval).get_epsilon_for_delta(delta)
+    found = composed_distribution(parts, "add-remove", grid.interval).epsilon(delta)
     exact = gaussian_epsilon(1.0, delta)
     assert exact < found < exact + 2 * grid.error
     assert grid.error < 0.01 * exact
@@ -48,9 +48,7 @@ def test_stated_error_bounds_the_difference_to_a_finer_grid(rate: float, noise: 
     parts = (GaussianPart(rate, noise, steps),)
     coarse = discretisation(parts, "add-remove", 5e-3)
     assert isinstance(coarse, Discretisation)
-    epsilons = [
-        loss_distribution(parts, "add-remove", coarse.interval / split).get_epsilon_for_delta(1e-6) for split in (1, 6)
-    ]
+    epsilons = [composed_distribution(parts, "add-remove", coarse.interval / split).epsilon(1e-6) for split in (1, 6)]
     assert 0 < epsilons[0] - epsilons[1] < 1.5 * coarse.error
 
 

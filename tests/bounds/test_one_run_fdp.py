@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -264,11 +263,3 @@ def test_degenerate_counts_refute_nothing() -> None:
     for run in (run_of(10, 0, 0), run_of(10, 10, 0)):
         assert TEST.p_value(Gaussian(0.0), run) == 1.0
     assert TEST.p_value(Gaussian(0.0), run_of(1000, 1000, 1000)) < 1e-100
-
-
-def test_twenty_thousand_guesses_take_under_half_a_second() -> None:
-    run = run_of(100_000, 20_000, 15_000)
-    start = time.process_time()
-    epsilon(run)
-    TEST.p_value(Gaussian(1.0), run)
-    assert time.process_time() - start < 0.5
