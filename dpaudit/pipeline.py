@@ -99,10 +99,15 @@ def _preflight(audit: Audit) -> None:
 
 
 def _work(audit: Audit, goal: Goal, progress: Progress) -> None:
+    ran: set[Goal] = set()
     for stage in _stages(audit):
-        if _ORDER.index(stage.goal) <= _ORDER.index(goal) and not audit.folder.done(stage.name, stage.key):
+        if _ORDER.index(stage.goal) > _ORDER.index(goal):
+            continue
+        outdated = (stage.goal == "bound" and "attack" in ran) or (stage.name == "report" and bool(ran))
+        if outdated or not audit.folder.done(stage.name, stage.key):
             outputs, facts = stage.work(progress)
             audit.folder.finish(stage.name, stage.key, outputs, **facts)
+            ran.add(stage.goal)
 
 
 def _begin(audit: Audit, *, fresh: bool) -> None:

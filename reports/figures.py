@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dpaudit.results import AttackResult, AuditResult, Bound, ProbeResult, Promise, Series
 
-__all__ = ["MOST_BARS", "MOST_LINES", "epsilon_bars", "histogram", "probe_bars", "roc", "training"]
+__all__ = ["MOST_BARS", "MOST_LINES", "drawn", "epsilon_bars", "histogram", "probe_bars", "roc", "training"]
 
 MOST_BARS = 10
 MOST_LINES = len(svg.SERIES)
@@ -27,7 +27,7 @@ _DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 2)))
 
 def epsilon_bars(result: AuditResult, name: str = "epsilon") -> Markup:
     """Return the refuted epsilons as bars beside the line of the promise; deciding certified bounds first."""
-    bounds = by_standing(result.bounds)[:MOST_BARS]
+    bounds = drawn(result.bounds)
     promise = result.promise
     alt = f"Bars of refuted epsilon beside the promised {numbers.at_most(promise.epsilon)}: " + "; ".join(
         f"{_bar_label(bound)} {numbers.at_least(bound.epsilon)}" for bound in bounds
@@ -46,6 +46,11 @@ def epsilon_bars(result: AuditResult, name: str = "epsilon") -> Markup:
         axes.set_xlabel("ε (epsilon): smaller is more private")
 
     return svg.draw(name, alt, 0.95 + 0.56 * len(bounds), paint)
+
+
+def drawn(bounds: Sequence[Bound]) -> list[Bound]:
+    """Return the bounds that have a bar: those that decide, and the others that refute anything at all."""
+    return [bound for bound in by_standing(bounds) if standing(bound).decides or bound.epsilon > 0][:MOST_BARS]
 
 
 def roc(attacks: Sequence[AttackResult], curve: Series | None, name: str = "roc") -> Markup:
@@ -139,7 +144,8 @@ def probe_bars(probe: ProbeResult, name: str) -> Markup:
 
 def _bar_label(bound: Bound) -> str:
     role = standing(bound).short
-    return f"{role}: {headline.GUARANTEES[bound.guarantee]}, {headline.HYPOTHESES[bound.hypothesis]}"
+    attack = f" ({bound.attack})" if bound.attack else ""
+    return f"{role}: {headline.GUARANTEES[bound.guarantee]}, {headline.HYPOTHESES[bound.hypothesis]}{attack}"
 
 
 def _paint_bar(axes: Axes, row: int, bound: Bound, right: float) -> None:

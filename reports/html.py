@@ -90,7 +90,7 @@ def _context(result: AuditResult, pictures: Path, *, public: bool) -> dict[str, 
 
 def _bars(result: AuditResult) -> dict[str, Any]:
     bars = figures.epsilon_bars(result) if result.bounds else None
-    return {"bars": bars, "more_bars": max(0, len(result.bounds) - figures.MOST_BARS)}
+    return {"bars": bars, "more_bars": len(result.bounds) - len(figures.drawn(result.bounds))}
 
 
 def _probes(result: AuditResult) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def _bounds(audit: Audit, named: NamedAttack, runs: list[LabelledScores], table:
     for method, hypothesis, confidence, decides, plan in requests:
         chosen = FixedGuesses(guesses_in=plan.guesses_in, guesses_out=plan.guesses_out)
         bound = bound_runs(planned_test(promise, method, hypothesis, confidence), method, runs, chosen)
-        facts = {"attack": named.label, "threat": threat, "decides": decides, "exploratory": not decides}
+        facts = {"attack": named.label, "threat": threat, "decides": decides, "exploratory": named.exploratory}
         found.append(bound.model_copy(update=facts))
     return found
 
