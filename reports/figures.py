@@ -144,8 +144,8 @@ def probe_bars(probe: ProbeResult, name: str) -> Markup:
 
 def _bar_label(bound: Bound) -> str:
     role = standing(bound).short
-    attack = f" ({bound.attack})" if bound.attack else ""
-    return f"{role}: {headline.GUARANTEES[bound.guarantee]}, {headline.HYPOTHESES[bound.hypothesis]}{attack}"
+    attack = f", {bound.attack}" if bound.attack else ""
+    return f"{role}{attack}: {headline.HYPOTHESES[bound.hypothesis]}"
 
 
 def _paint_bar(axes: Axes, row: int, bound: Bound, right: float) -> None:

@@ -1,6 +1,6 @@
 """ViP: a masked autoencoder trained by DP-AdamW (Yu, Sanjabi, Ma, Chaudhuri, Guo 2024, arXiv 2306.08842).
 
-Three quarters of the patches are hidden at random; the loss of an image is the mean squared error of its hidden
+Three quarters of the patches are masked at random; the loss of an image is the mean squared error of its masked
 patches, so it depends on that image alone and per-example clipping bounds the sensitivity. The mask is the only
 augmentation. The published system starts from weights trained on synthetic images.
 """
@@ -44,7 +44,7 @@ class ViP:
     """Masked-autoencoder pre-training whose loss is a sum over images.
 
     size: micro, nano, tiny, small, base or large. image_size, patch_size: pixels; 0 = as the size was published (16
-    and 4 for micro, else 224 and 16). mask_ratio: share of patches hidden. warmup: steps of linear ramp, 0 = none.
+    and 4 for micro, else 224 and 16). mask_ratio: share of masked patches. warmup: steps of linear ramp, 0 = none.
     train_positions: train the position tables too, as ViP's DP phase does.
 
     The defaults suit micro at a few hundred steps; ViP-Base used a peak of 4.8e-3 and 1,000 steps of warm-up.
@@ -57,7 +57,7 @@ class ViP:
     image_size: int = 0
     patch_size: int = 0
     mask_ratio: float = 0.75
-    peak_learning_rate: float = 4e-3
+    peak_learning_rate: float = 5e-3
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.005
     warmup: int = 15
@@ -100,7 +100,7 @@ class ViP:
         return {"images": images, "visible": torch.from_numpy(visible), "masked": torch.from_numpy(masked)}
 
     def losses(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the mean squared error over each image's hidden patches, (n,), in units of normalised pixels."""
+        """Return the mean squared error over each image's masked patches, (n,), in units of normalised pixels."""
         predicted: Tensor = model(batch["images"], batch["visible"], batch["masked"])
         patches = patchify(batch["images"], self.patch_size)
         wanted = take_tokens(patches, batch["masked"])
@@ -124,7 +124,7 @@ class ViP:
         return self.peak_learning_rate * min(ramp, (1 + math.cos(math.pi * step / steps)) / 2)
 
     def reconstruct(self, model: nn.Module, examples: Examples, rng: Rng) -> tuple[Array, Array]:
-        """Return (images with hidden patches grey, images with hidden patches as predicted), uint8 (n, 3, S, S)."""
+        """Return (images with masked patches grey, the same as predicted), uint8 (n, 3, S, S)."""
         device = next(model.parameters()).device
         batch = {name: tensor.to(device) for name, tensor in self.collate(examples, rng).items()}
         with torch.no_grad():
@@ -154,7 +154,7 @@ def _check_geometry(options: ViP) -> None:
         raise InputError("image_size", options.image_size, f"a positive multiple of patch_size = {options.patch_size}")
     tokens = options.architecture.tokens
     if not 0 < options.mask_ratio < 1 or not 0 < options._masked_patches < tokens:
-        raise InputError("mask_ratio", options.mask_ratio, f"a share that hides some but not all of {tokens} patches")
+        raise InputError("mask_ratio", options.mask_ratio, f"a share that masks some but not all of {tokens} patches")
 
 
 def _check_optimisation(options: ViP) -> None:

@@ -148,13 +148,13 @@ def _pld(parts: Parts, adjacency: Adjacency, delta: float) -> Guarantee:
     if noise := pld.pure_gaussian_noise(parts, adjacency):
         return _answer("PLD", gaussian_epsilon(1 / noise, delta), "Gaussian mechanism in closed form")
     if delta < pld.SMALLEST_DELTA:
-        return _answer("PLD", None, f"a delta below {pld.SMALLEST_DELTA:g} is beyond double precision")
-    grid = pld.discretisation(parts, adjacency, _TOLERANCE)
-    if isinstance(grid, pld.TooLarge):
-        floor = grid.epsilon_floor if grid.epsilon_floor > 0 and delta < pld.FLOOR_DELTA else None
-        return _answer("PLD", floor, f"stopped: {grid.reason}", exceeds=floor is not None)
-    epsilon = pld.loss_distribution(parts, adjacency, grid.interval).get_epsilon_for_delta(delta)
-    return _answer("PLD", float(epsilon), f"grid {grid.interval:.2g}, over-stated by at most about {grid.error:.1g}")
+        return _answer("PLD", None, f"a delta below {pld.SMALLEST_DELTA:g} is below the rounding of the composition")
+    found = pld.tight_epsilon(parts, adjacency, delta, _TOLERANCE)
+    if isinstance(found, pld.TooLarge):
+        floor = found.epsilon_floor if found.epsilon_floor > 0 and delta < pld.FLOOR_DELTA else None
+        return _answer("PLD", floor, f"stopped: {found.reason}", exceeds=floor is not None)
+    note = f"grid {found.grid.interval:.2g}, over-stated by at most about {found.grid.error:.1g}"
+    return _answer("PLD", found.epsilon, note)
 
 
 def _rdp(parts: Parts, adjacency: Adjacency, delta: float) -> Guarantee:
@@ -169,7 +169,10 @@ def _prv(parts: Parts, _: Adjacency, delta: float) -> Guarantee:
     grid = prv_grid(parts, delta)
     if grid.refused:
         return _answer("PRV", None, f"not asked: {grid.refused}")
-    return _answer("PRV", prv_epsilon(parts, delta, grid.error), f"error of {grid.error:.2g} included")
+    found = prv_epsilon(parts, delta, grid.error)
+    if isinstance(found, str):
+        return _answer("PRV", None, f"no answer: {found}")
+    return _answer("PRV", found, f"error of {grid.error:.2g} included")
 
 
 def _check_agreement(tight: Guarantee, renyi: Guarantee, second: Guarantee) -> None:

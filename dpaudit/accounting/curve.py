@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from dpaudit.accounting.events import mechanism_event
 from dpaudit.accounting.gaussian import gaussian_deltas, gaussian_epsilon
 from dpaudit.accounting.parts import Parts, Unaccountable, gaussian_parts
-from dpaudit.accounting.pld import TooLarge, discretisation, loss_distribution, pure_gaussian_noise
+from dpaudit.accounting.pld import (
+    ComposedDistribution,
+    SMALLEST_DELTA,
+    TooLarge,
+    composed_distribution,
+    discretisation,
+    pure_gaussian_noise,
+    tight_epsilon,
+)
 from dpaudit.errors import DpauditError, InputError
 
 if TYPE_CHECKING:
@@ -28,7 +36,8 @@ __all__ = ["Profile", "epsilon_at", "has_curve", "privacy_profile", "profile_at"
 Profile: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
 _TOLERANCE = 2e-3
 _POINTS = 600
-_SMALLEST_DELTA = 1e-11  # where the curve ends; beyond it the last delta holds
+_MOST_LOSSES = 300_000
+_SMALLEST_DELTA = SMALLEST_DELTA  # where the curve ends; beyond it the last delta holds
 _LARGEST_EPSILON = 600.0  # exp(epsilon) must be a number
 
 
@@ -76,7 +85,10 @@ def epsilon_at(mechanism: Mechanism, noise_multiplier: float, delta: float) -> f
         return 0.0
     if noise := pure_gaussian_noise(parts, adjacency):
         return gaussian_epsilon(1 / noise, delta)
-    return float(_distribution(parts, adjacency).get_epsilon_for_delta(delta))
+    found = tight_epsilon(parts, adjacency, delta, _TOLERANCE)
+    if isinstance(found, TooLarge):
+        raise _too_large(found)
+    return found.epsilon
 
 
 def _question(mechanism: Mechanism, noise_multiplier: float) -> tuple[Parts | Unaccountable, Adjacency]:
@@ -96,17 +108,20 @@ def _profile(parts: Parts | Unaccountable, adjacency: Adjacency) -> Profile:
         epsilons = _grid(gaussian_epsilon(1 / noise, _SMALLEST_DELTA))
         return _read_only(epsilons, gaussian_deltas(1 / noise, epsilons))
     distribution = _distribution(parts, adjacency)
-    epsilons = _grid(distribution.get_epsilon_for_delta(_SMALLEST_DELTA))
-    deltas = np.clip(distribution.get_delta_for_epsilon(epsilons), 0.0, 1.0)
+    epsilons = _grid(distribution.epsilon(_SMALLEST_DELTA))
+    deltas = np.clip(distribution.deltas(epsilons), 0.0, 1.0)
     return _read_only(epsilons, np.maximum.accumulate(deltas[::-1])[::-1])
 
 
-@lru_cache(maxsize=32)
-def _distribution(parts: Parts, adjacency: Adjacency) -> Any:
-    grid = discretisation(parts, adjacency, _TOLERANCE)
+def _distribution(parts: Parts, adjacency: Adjacency) -> ComposedDistribution:
+    grid = discretisation(parts, adjacency, _TOLERANCE, _MOST_LOSSES)
     if isinstance(grid, TooLarge):
-        raise DpauditError(f"the accountant's curve does not fit in memory: {grid.reason}")
-    return loss_distribution(parts, adjacency, grid.interval)
+        raise _too_large(grid)
+    return composed_distribution(parts, adjacency, grid.interval)
+
+
+def _too_large(found: TooLarge) -> DpauditError:
+    return DpauditError(f"the accountant's curve does not fit in memory: {found.reason}")
 
 
 def _grid(last: float) -> NDArray[np.float64]:

@@ -58,17 +58,23 @@ def prv_grid(parts: Parts, delta: float) -> PrvGrid:
     return PrvGrid(error=error, points=points, refused=refused)
 
 
-def prv_epsilon(parts: Parts, delta: float, error: float) -> float:
-    """Return Opacus' upper bound on epsilon of Poisson-sampled parts under add-remove; `error` is included in it.
+def prv_epsilon(parts: Parts, delta: float, error: float) -> float | str:
+    """Return Opacus' upper bound on epsilon of Poisson-sampled parts under add-remove, or why it gives none.
 
-    Opacus warns of a coarse order grid (it only sizes its own grid by it) and of ln 0 below the smallest loss (which
-    it masks right after); both are expected here and say nothing of the result.
+    `error` is included in the bound. Opacus warns of a coarse order grid (it only sizes its own grid by it) and of ln 0
+    below the smallest loss (which it masks right after); both are expected and say nothing of the result. An integral
+    that does not converge does.
     """
     from opacus.accountants import PRVAccountant  # noqa: PLC0415  # imports torch
+    from scipy.integrate import IntegrationWarning  # noqa: PLC0415  # slow to import
 
     accountant = PRVAccountant()
     accountant.history = [(part.noise_multiplier, part.rate, part.count) for part in parts]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Optimal order is the (largest|smallest) alpha", category=UserWarning)
         warnings.filterwarnings("ignore", message="divide by zero encountered in log", category=RuntimeWarning)
-        return float(accountant.get_epsilon(delta, eps_error=error))
+        warnings.filterwarnings("error", category=IntegrationWarning)
+        try:
+            return max(0.0, float(accountant.get_epsilon(delta, eps_error=error)))
+        except (IntegrationWarning, RuntimeError, ValueError) as problem:
+            return " ".join(str(problem).split())

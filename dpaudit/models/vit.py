@@ -1,14 +1,15 @@
 """Parts of a vision transformer (Dosovitskiy et al. 2021), made for per-example gradients.
 
 Every trainable tensor belongs to an nn.Linear, an nn.LayerNorm or a `Learned`, so a clipping rule for these three
-covers the model. Nothing works in place, and attention is spelled out: under torch.func.vmap the fused CPU kernel
-falls back to a loop with a warning, and the math backend was slower than this in every shape measured but one.
+covers the model. No forward pass works in place, and attention is spelled out: under torch.func.vmap the fused CPU
+kernel falls back to a loop with a warning, and the math backend was slower in all but one of the shapes measured.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import gelu
 
 __all__ = ["Block", "Learned", "sincos_positions", "take_tokens"]
 
@@ -39,12 +40,19 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attention = _Attention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.widen = nn.Linear(width, 4 * width)
+        self.narrow = nn.Linear(4 * width, width)
+
+    def shrink_branches(self, scale: float) -> None:
+        """Multiply the last weights of attention and MLP, so that an untrained block is nearer to the identity."""
+        with torch.no_grad():
+            self.attention.out.weight.mul_(scale)
+            self.narrow.weight.mul_(scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the tokens after attention and MLP, each added to its input."""
         x = x + self.attention(self.norm1(x))
-        mixed: Tensor = x + self.mlp(self.norm2(x))
+        mixed: Tensor = x + self.narrow(gelu(self.widen(self.norm2(x))))
         return mixed
 
 
@@ -70,7 +78,7 @@ class _Attention(nn.Module):
 
 def take_tokens(x: Tensor, index: Tensor) -> Tensor:
     """Return the tokens of x (n, tokens, width) at `index` (n, k), as (n, k, width)."""
-    return torch.take_along_dim(x, index.unsqueeze(-1), dim=1)
+    return x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
 
 
 def sincos_positions(side: int, width: int) -> Tensor:

@@ -137,6 +137,20 @@ def test_initial_weights_come_from_the_key_alone_and_leave_the_global_generator(
     assert not torch.equal(first.encoder.embed.weight, other.encoder.embed.weight)
 
 
+def test_branch_scale_shrinks_the_last_layer_of_every_branch_and_nothing_else() -> None:
+    models = []
+    for scale in (1.0, 0.2):
+        with seeded(Rng.from_seed(0)):
+            models.append(MaskedAutoencoder(dataclasses.replace(SIZES["micro"], branch_scale=scale)))
+    shrunk = 0
+    for (name, full), less in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
+        last = name.endswith(("attention.out.weight", "narrow.weight"))
+        torch.testing.assert_close(less, full * 0.2 if last else full)
+        shrunk += last
+    assert shrunk == 2 * (3 + 1)
+    assert {SIZES[size].branch_scale for size in PUBLISHED} == {1.0}
+
+
 def test_other_geometries_work() -> None:
     size = dataclasses.replace(SIZES["micro"], image_size=24, patch_size=8)
     model = MaskedAutoencoder(size)
