@@ -83,9 +83,12 @@ def _rows(what: str) -> list[list[str]]:
         names = built_in_recipes()
         return [["name", "title"], *([name, load_recipe(name).recipe.title or ""] for name in names)]
     if what == "bounds":
-        from dpaudit.hypotheses import METHODS  # noqa: PLC0415 (imports scipy)
+        from dpaudit.bounds.methods import METHODS  # noqa: PLC0415 (imports scipy)
 
-        return [["method", "hypotheses"], *([name, ", ".join(known)] for name, known in METHODS.items())]
+        head = ["method", "takes", "hypotheses", "guarantee", "summary", "source"]
+        found = METHODS.values()
+        rows = [[m.name, m.takes, ", ".join(m.hypotheses), m.guarantee, m.summary, m.source] for m in found]
+        return [head, *rows]
     if what not in _GROUPS:
         raise InputError("what", what, f"one of recipes, bounds, {', '.join(_GROUPS)}")
     from dpaudit.discovery import available  # noqa: PLC0415 (may import torch)
