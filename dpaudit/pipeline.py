@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from dpaudit import __version__
-from dpaudit.audit import Audit, NamedAttack
+from dpaudit.audit import Audit, NamedAttack, Planned
 from dpaudit.errors import DpauditError, InputError
 from dpaudit.progress import Silent
 from dpaudit.recipe import AttackEntry, differences, load_recipe, resolved
@@ -79,28 +79,32 @@ def explore(audit: Audit, name: str, options: dict[str, object]) -> Audit:
 
 def advance(audit: Audit, goal: Goal, *, fresh: bool = False, progress: Progress | None = None) -> None:
     """Do all that is not done, up to and including `goal`. Bad input is refused before anything is written."""
+    progress, planned = progress or Silent(), None
     if fresh or not (audit.path / _INDEX).exists():
         _check_place(audit.folder, fresh=fresh)
-        _preflight(audit)
+        planned = _preflight(audit, progress)
     try:
         with audit.folder.lock():
             _begin(audit, fresh=fresh)
-            _work(audit, goal, progress or Silent())
+            _work(audit, goal, planned, progress)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise DpauditError(f"no space left on the disk under {audit.path}; the previous state is whole") from error
 
 
-def _preflight(audit: Audit) -> None:
-    from dpaudit.stages.plan import preflight  # noqa: PLC0415 (imports torch; a finished folder does without)
+def _preflight(audit: Audit, progress: Progress) -> Planned:
+    with progress.task("check and plan", 1) as task:
+        from dpaudit.stages.plan import preflight  # noqa: PLC0415 (imports torch; a finished folder does without)
 
-    preflight(audit)
+        planned = preflight(audit)
+        task.advance(1)
+    return planned
 
 
-def _work(audit: Audit, goal: Goal, progress: Progress) -> None:
+def _work(audit: Audit, goal: Goal, planned: Planned | None, progress: Progress) -> None:
     ran: set[Goal] = set()
-    for stage in _stages(audit):
+    for stage in _stages(audit, planned):
         if _ORDER.index(stage.goal) > _ORDER.index(goal):
             continue
         outdated = (stage.goal == "bound" and "attack" in ran) or (stage.name == "report" and bool(ran))
@@ -148,10 +152,10 @@ def _clear(path: Path) -> None:
             entry.unlink()
 
 
-def _stages(audit: Audit) -> Iterator[Stage]:
+def _stages(audit: Audit, planned: Planned | None) -> Iterator[Stage]:
     """Yield every stage in order. What a stage imports, it imports when it works."""
     key, entries = audit.key, [named.entry.model_dump(mode="json") for named in audit.attacks]
-    yield Stage("plan", "plan", content_key(key, "plan"), lambda _: _plan(audit))
+    yield Stage("plan", "plan", content_key(key, "plan"), lambda _: _plan(audit, planned))
     for name in (*audit.targets, *audit.references):
         yield Stage("train", f"train-{name}", content_key(key, "train", name), partial(_train, audit, name))
     for name in audit.targets:
@@ -171,10 +175,10 @@ def _stages(audit: Audit) -> Iterator[Stage]:
     yield Stage("report", "report", report_key, lambda _: _report(audit))
 
 
-def _plan(audit: Audit) -> Work:
-    from dpaudit.stages.plan import plan_audit  # noqa: PLC0415 (imports torch)
+def _plan(audit: Audit, planned: Planned | None) -> Work:
+    from dpaudit.stages.plan import plan_audit, preflight  # noqa: PLC0415 (imports torch)
 
-    return plan_audit(audit), {}
+    return plan_audit(audit, planned or preflight(audit)), {}
 
 
 def _train(audit: Audit, name: str, progress: Progress) -> Work:

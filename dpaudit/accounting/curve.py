@@ -18,8 +18,8 @@ from dpaudit.accounting.events import mechanism_event
 from dpaudit.accounting.gaussian import gaussian_deltas, gaussian_epsilon
 from dpaudit.accounting.parts import Parts, Unaccountable, gaussian_parts
 from dpaudit.accounting.pld import (
-    ComposedDistribution,
     SMALLEST_DELTA,
+    ComposedDistribution,
     TooLarge,
     composed_distribution,
     discretisation,
@@ -37,7 +37,6 @@ Profile: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
 _TOLERANCE = 2e-3
 _POINTS = 600
 _MOST_LOSSES = 300_000
-_SMALLEST_DELTA = SMALLEST_DELTA  # where the curve ends; beyond it the last delta holds
 _LARGEST_EPSILON = 600.0  # exp(epsilon) must be a number
 
 
@@ -48,6 +47,8 @@ def has_curve(mechanism: Mechanism) -> bool:
 
 def privacy_profile(mechanism: Mechanism) -> Profile:
     """Return (epsilons, deltas), both (n,): epsilons rise from 0, deltas fall; pessimistic, both directions' maximum.
+
+    The curve ends where delta is 1e-10 (or epsilon 600); beyond, the last delta holds.
 
     Raises:
         InputError: There is no sound account (`has_curve`).
@@ -85,6 +86,8 @@ def epsilon_at(mechanism: Mechanism, noise_multiplier: float, delta: float) -> f
         return 0.0
     if noise := pure_gaussian_noise(parts, adjacency):
         return gaussian_epsilon(1 / noise, delta)
+    if delta < SMALLEST_DELTA:
+        raise InputError("delta", delta, f"{SMALLEST_DELTA:g} or more, the rounding of the composition")
     found = tight_epsilon(parts, adjacency, delta, _TOLERANCE)
     if isinstance(found, TooLarge):
         raise _too_large(found)
@@ -105,10 +108,10 @@ def _profile(parts: Parts | Unaccountable, adjacency: Adjacency) -> Profile:
     if not parts:
         return _read_only(np.zeros(1), np.zeros(1))
     if noise := pure_gaussian_noise(parts, adjacency):
-        epsilons = _grid(gaussian_epsilon(1 / noise, _SMALLEST_DELTA))
+        epsilons = _grid(gaussian_epsilon(1 / noise, SMALLEST_DELTA))
         return _read_only(epsilons, gaussian_deltas(1 / noise, epsilons))
     distribution = _distribution(parts, adjacency)
-    epsilons = _grid(distribution.epsilon(_SMALLEST_DELTA))
+    epsilons = _grid(distribution.epsilon(SMALLEST_DELTA))
     deltas = np.clip(distribution.deltas(epsilons), 0.0, 1.0)
     return _read_only(epsilons, np.maximum.accumulate(deltas[::-1])[::-1])
 

@@ -37,7 +37,8 @@ _MAX_INTERVAL = 300.0  # dp-accounting takes exp(interval)
 _MAX_RELATIVE_ERROR = 0.05
 _MAX_MASS_ERROR = 1e-3
 _ROUNDING = 5e-15  # measured: dp-accounting's masses of one step sum to 1 within this over the interval
-_FINEST_TOLERANCE = 1e-9
+_REFINEMENTS = 2
+_EXCESS = 3
 _LARGEST_EPSILON = 1e15
 _DIRECT_STEPS = 20_000
 
@@ -100,13 +101,21 @@ class ComposedDistribution:
 
 
 def tight_epsilon(parts: Parts, adjacency: Adjacency, delta: float, tolerance: float) -> TightEpsilon | TooLarge:
-    """Return epsilon at delta, over-stated by about `tolerance` (relative), more only where memory asks for it."""
+    """Return epsilon at delta, over-stated by about `tolerance` (relative), more only where memory asks for it.
+
+    The first grid is made for the scale of the losses; where epsilon is far below that, a finer one follows.
+    """
     grid = discretisation(parts, adjacency, tolerance)
     if isinstance(grid, TooLarge):
         return grid
     epsilon = composed_distribution(parts, adjacency, grid.interval).epsilon(delta)
-    if 0 < epsilon < _POINTS_BELOW * grid.interval and tolerance > _FINEST_TOLERANCE:
-        return tight_epsilon(parts, adjacency, delta, tolerance / 30)
+    for _ in range(_REFINEMENTS):
+        excess = max(grid.error / (tolerance * epsilon), _POINTS_BELOW * grid.interval / epsilon) if epsilon > 0 else 0
+        finer = discretisation(parts, adjacency, tolerance / (2 * excess)) if excess > _EXCESS else grid
+        if isinstance(finer, TooLarge) or finer.interval >= grid.interval:
+            break
+        grid = finer
+        epsilon = composed_distribution(parts, adjacency, grid.interval).epsilon(delta)
     return TightEpsilon(epsilon=epsilon, grid=grid)
 
 

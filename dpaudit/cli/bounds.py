@@ -59,6 +59,8 @@ def bound(  # noqa: PLR0913 (the options of a command)
         return
     from dpaudit.own_scores import Asked  # noqa: PLC0415 (imports stay lazy for --help)
 
+    if source is not None and not source.exists():
+        raise InputError("source", str(source), "a run folder or a file of scores")
     if delta is None:
         raise InputError("--delta", None, "a number of at least 0 and below 1")
     fixed = _fixed(guesses_in, guesses_out)

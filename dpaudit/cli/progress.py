@@ -82,7 +82,7 @@ class Bars:
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("left"),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[note]}"),
         )
         with RichBar(*columns, console=Console(stderr=True)) as bar:

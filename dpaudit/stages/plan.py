@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["plan_audit", "plan_for", "preflight"]
 
 
-def plan_audit(audit: Audit) -> list[Path]:
+def plan_audit(audit: Audit, planned: Planned) -> list[Path]:
     """Write plan.json; return it."""
     path = audit.path / "plan.json"
-    write_atomically(path, (preflight(audit).model_dump_json(indent=1) + "\n").encode())
+    write_atomically(path, (planned.model_dump_json(indent=1) + "\n").encode())
     return [path]
 
 
