@@ -135,7 +135,6 @@ def test_missing_columns_name_what_was_found(cli: Cli, tmp_path: Path) -> None:
         (("--canaries", "10", "--guesses", "5", "--correct", "5"), "--delta = None"),
         (("--canaries", "10", "--guesses", "5", "--delta", "0"), "--canaries, --guesses and --correct"),
         (("no-such-file.csv", "--delta", "0"), "no-such-file.csv"),
-        (("scores.txt", "--delta", "0"), ".csv, .parquet, .npz"),
         (("--method", "guesswork", "--delta", "0"), "guesswork"),
     ],
 )
@@ -152,3 +151,10 @@ def test_a_pickle_inside_npz_is_never_loaded(cli: Cli, tmp_path: Path) -> None:
     code, _, err = cli("bound", str(path), "--delta", "0")
     assert code == 2
     assert "a readable .npz file" in err
+
+
+def test_other_files_are_refused_by_their_ending(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "scores.txt").write_text("score,member")
+    code, _, err = cli("bound", str(tmp_path / "scores.txt"), "--delta", "0")
+    assert code == 2
+    assert "a file that ends in .csv, .parquet, .npz" in err
