@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
+from scipy import special
+
 from dpaudit.mechanism import Mechanism
 from dpaudit.metrics import attack_result
 from dpaudit.results import (
@@ -27,8 +30,6 @@ from dpaudit.results import (
     Verdict,
 )
 from dpaudit.scores import LabelledScores, ScoreTable, ThreatModel
-from PIL import Image
-from scipy import special
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -290,8 +291,8 @@ def _violated(base: AuditResult) -> AuditResult:
     first = base.bounds[0].model_copy(update={"epsilon": 11.2345, "p_value": 2.9e-12})
     verdict = Verdict(
         word="VIOLATED",
-        sentence="The promise of ε = 8 cannot be true: an attack that sees all steps did better than any mechanism that "
-        "keeps it.",
+        sentence="The promise of ε = 8 cannot be true: an attack that sees all steps did better than any mechanism "
+        "that keeps it.",
         reasons=("audit_block refutes ε up to 11.23, above the promised 8.00 (p = 2.9e-12).",),
     )
     return base.model_copy(update={"bounds": (first, *base.bounds[1:]), "verdict": verdict})
@@ -324,7 +325,7 @@ def _partial(base: AuditResult) -> AuditResult:
     verdict = Verdict(word="INCONCLUSIVE", sentence="Nothing has been attacked yet.")
     update = {"promise": promise, "verdict": verdict, "recipe": {}, "environment": {}, "title": ""}
     missing = ("Training stopped at step 120 of 400.",)
-    return base.model_copy(update={name: () for name in empty} | update | {"missing": missing})
+    return base.model_copy(update=dict.fromkeys(empty, ()) | update | {"missing": missing})
 
 
 def _unpromised(base: AuditResult) -> AuditResult:
