@@ -57,7 +57,7 @@ def _refutes(bound: Bound) -> bool:
 def _violated(promise: Promise, bound: Bound) -> Verdict:
     sentence = (
         f"The promise of epsilon {_epsilon(promise.epsilon)} does not hold: an attack extracted more than it allows "
-        f"(certified: epsilon is at least {bound.epsilon:.2f} at delta {bound.delta:g})."
+        f"(certified: epsilon is at least {_floor(bound.epsilon)} at delta {bound.delta:g})."
     )
     reason = f"{bound.attack}, {bound.method}: p = {bound.p_value:.2g} for the promise, confidence {bound.confidence:g}"
     return Verdict(word="VIOLATED", sentence=sentence, reasons=(reason,))
@@ -75,13 +75,18 @@ def _consistent(promise: Promise, bounds: Sequence[Bound]) -> Verdict:
     floor = max((b.epsilon for b in bounds if b.decides and b.guarantee == "certified"), default=0.0)
     sentence = (
         f"The promise of epsilon {_epsilon(promise.epsilon)} survived: the attacks certify only that epsilon "
-        f"is at least {floor:.2f} at delta {promise.delta:g}, and no premise was found broken."
+        f"is at least {_floor(floor)} at delta {promise.delta:g}, and no premise was found broken."
     )
     return Verdict(word="CONSISTENT", sentence=sentence)
 
 
 def _reason(assumption: Assumption) -> str:
     return f"{assumption.name}: {assumption.evidence}"
+
+
+def _floor(value: float) -> str:
+    """Return a lower bound with two decimals, rounded down."""
+    return f"{math.floor(value * 100) / 100:.2f}"
 
 
 def _epsilon(value: float) -> str:

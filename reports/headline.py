@@ -58,6 +58,16 @@ class Number:
     lines: tuple[str, ...]
 
 
+def _accounted(result: AuditResult) -> str:
+    """Return what an accountant says of the mechanism that a claim was made for."""
+    known = [guarantee for guarantee in result.guarantees if guarantee.epsilon is not None]
+    if not known:
+        return "no accountant has a sound answer for what was executed"
+    figure = numbers.at_most(known[0].epsilon or 0.0)
+    relation = "more than " if known[0].exceeds else ""
+    return f"what was executed earns ε = {relation}{figure} ({known[0].accountant})"
+
+
 def promised(result: AuditResult) -> Number:
     """Return the promised epsilon with its delta and accountant, or that nothing is promised."""
     promise = result.promise
@@ -70,7 +80,7 @@ def promised(result: AuditResult) -> Number:
         figure = f"ε = {_promise_value(result)} {delta} was computed, but does not hold"
         return Number(label=label, value="none", lines=(figure, f"violated: {broken}"))
     if promise.kind == "claim":
-        lines = [delta, "claimed; this audit computed no epsilon of its own"]
+        lines = [delta, "claimed", _accounted(result)]
     else:
         lines = [delta, _accountant_line(_accountant(result))]
     unknown = sum(a.status == "unknown" for a in result.assumptions)

@@ -23,7 +23,7 @@ LAYERS = {
     "contract": "discovery environment plugins progress runs seal",
     "engine": "attach checkpoint pictures population probes training",
     "pipeline": "audit hypotheses pipeline stages",
-    "top": "__main__ calls cli doctor own_scores root",
+    "top": "__main__ bench calls cli doctor own_scores root",
     "attacks": "attacks",
     "trainers": "trainers",
     "reports": "reports",

@@ -53,48 +53,58 @@ def calibrate_noise(target_epsilon: float, delta: float, mechanism: Mechanism) -
 def calibrate_steps(target_epsilon: float, delta: float, mechanism: Mechanism) -> int:
     """Return the largest number of steps that promises (target_epsilon, delta), to about 0.2 %.
 
+    The search starts from the steps of the given mechanism.
+
     Raises:
         InputError: One step is too many already, 100,000,000 are not too many, or no accountant is sound.
     """
+
+    def promised(steps: int) -> float:
+        return _promised(mechanism.model_copy(update={"steps": steps}), delta)
+
     _check_target(target_epsilon, delta, mechanism)
-    return _largest(
-        "steps", _MOST_STEPS, lambda steps: mechanism.model_copy(update={"steps": steps}), target_epsilon, delta
-    )
+    largest = _largest(promised, target_epsilon, mechanism.steps, _MOST_STEPS)
+    if largest == 0:
+        raise InputError("target_epsilon", target_epsilon, "one that steps = 1 can promise")
+    if largest == _MOST_STEPS:
+        raise InputError("target_epsilon", target_epsilon, f"one that steps = {_MOST_STEPS} does not promise")
+    return largest
 
 
 def calibrate_batch_size(target_epsilon: float, delta: float, mechanism: Mechanism) -> int:
     """Return the largest batch size that promises (target_epsilon, delta), to about 0.2 %; the rate follows it.
+
+    The search starts from the batch size of the given mechanism; the whole data set may be the answer.
 
     Raises:
         InputError: A batch of one is too large already, or no accountant is sound.
     """
     size = mechanism.dataset_size
 
-    def changed(batch: int) -> Mechanism:
-        return mechanism.model_copy(update={"batch_size": batch, "sampling_rate": batch / size})
+    def promised(batch: int) -> float:
+        return _promised(mechanism.model_copy(update={"batch_size": batch, "sampling_rate": batch / size}), delta)
 
     _check_target(target_epsilon, delta, mechanism)
-    if _promised(changed(size), delta) <= target_epsilon:
-        return size
-    return _largest("batch_size", size, changed, target_epsilon, delta)
+    largest = _largest(promised, target_epsilon, mechanism.batch_size, size)
+    if largest == 0:
+        raise InputError("target_epsilon", target_epsilon, "one that batch_size = 1 can promise")
+    return largest
 
 
-def _largest(field: str, most: int, changed: Callable[[int], Mechanism], target_epsilon: float, delta: float) -> int:
-    """Return the largest count whose promise is within the target, by doubling and bisection to 0.05 %."""
-    if _promised(changed(1), delta) > target_epsilon:
-        raise InputError("target_epsilon", target_epsilon, f"one that {field} = 1 can promise")
-    high = 2
-    while high < most and _promised(changed(high), delta) <= target_epsilon:
-        high *= 2
-    low, high = high // 2, min(high, most)
-    if high == most and _promised(changed(most), delta) <= target_epsilon:
-        raise InputError("target_epsilon", target_epsilon, f"one that {field} = {most} does not promise")
+def _largest(promised: Callable[[int], float], target_epsilon: float, start: int, most: int) -> int:
+    """Return the largest count up to `most` whose promise is within the target, to 0.05 %; 0 if 1 is too large."""
+    low, high = 0, min(max(1, start), most)
+    while promised(high) <= target_epsilon:
+        low = high
+        if low == most:
+            return most
+        high = min(2 * high, most)
+    while low == 0 and high > 1:
+        half = high // 2
+        low, high = (half, high) if promised(half) <= target_epsilon else (0, half)
     while high - low > max(1, low // 2000):
         middle = (low + high) // 2
-        if _promised(changed(middle), delta) <= target_epsilon:
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if promised(middle) <= target_epsilon else (low, middle)
     return low
 
 

@@ -38,6 +38,7 @@ _MAX_RELATIVE_ERROR = 0.05
 _MAX_MASS_ERROR = 1e-3
 _ROUNDING = 5e-15  # measured: dp-accounting's masses of one step sum to 1 within this over the interval
 _REFINEMENTS = 2
+_REFINED_POINTS = 300_000
 _EXCESS = 3
 _LARGEST_EPSILON = 1e15
 _DIRECT_STEPS = 20_000
@@ -110,8 +111,10 @@ def tight_epsilon(parts: Parts, adjacency: Adjacency, delta: float, tolerance: f
         return grid
     epsilon = composed_distribution(parts, adjacency, grid.interval).epsilon(delta)
     for _ in range(_REFINEMENTS):
-        excess = max(grid.error / (tolerance * epsilon), _POINTS_BELOW * grid.interval / epsilon) if epsilon > 0 else 0
-        finer = discretisation(parts, adjacency, tolerance / (2 * excess)) if excess > _EXCESS else grid
+        excess = max(grid.error / tolerance, _POINTS_BELOW * grid.interval) / epsilon if epsilon > 0 else 0
+        if excess <= _EXCESS:
+            break
+        finer = discretisation(parts, adjacency, tolerance / (2 * excess), _REFINED_POINTS)
         if isinstance(finer, TooLarge) or finer.interval >= grid.interval:
             break
         grid = finer

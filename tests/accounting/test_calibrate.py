@@ -91,10 +91,10 @@ def test_steps_are_the_most_that_the_target_allows(
 
 
 def test_batch_size_is_the_most_that_the_target_allows(make_mechanism: Callable[..., Mechanism]) -> None:
-    mechanism = make_mechanism(noise=1.0, dataset_size=100_000)
+    mechanism = make_mechanism(noise=1.0, dataset_size=5_000)
     batch = calibrate_batch_size(3.0, DELTA, mechanism)
     allowed, more = (
-        mechanism.model_copy(update={"batch_size": size, "sampling_rate": size / 100_000})
+        mechanism.model_copy(update={"batch_size": size, "sampling_rate": size / 5_000})
         for size in (batch, math.ceil(1.005 * batch + 1))
     )
     assert _promised(allowed, 1.0) <= 3 < _promised(more, 1.0)
