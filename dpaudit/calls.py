@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from dpaudit.mechanism import Adjacency, Mechanism, Sampling
 from dpaudit.pipeline import advance, explore, open_audit, open_run
-from dpaudit.results import AuditResult, Guarantee, ProbeResult
+from dpaudit.results import AuditResult, ProbeResult
 from dpaudit.runs import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from dpaudit.accounting.statement import AccountStatement
     from dpaudit.progress import Progress
     from dpaudit.stages.bound import Bounded
 
@@ -87,9 +88,13 @@ def account(  # noqa: PLR0913 (the numbers of a mechanism, each by its name)
     delta: float,
     sampling: Sampling = "poisson",
     adjacency: Adjacency = "add-remove",
-) -> tuple[Guarantee, ...]:
-    """Return what every accountant promises for a mechanism; `epsilon` None where it has no sound answer."""
-    from dpaudit.accounting.accountant import guarantees  # noqa: PLC0415 (imports dp_accounting)
+    tuning_runs: int | None = None,
+) -> AccountStatement:
+    """Return what every accountant promises for a mechanism, and the premises of it.
+
+    `.guarantees`: `epsilon` None where an accountant has no sound answer. `.with_tuning`: all tuning runs paid for.
+    """
+    from dpaudit.accounting.statement import account_statement  # noqa: PLC0415 (imports dp_accounting)
 
     mechanism = Mechanism(
         sampling=sampling,
@@ -101,7 +106,7 @@ def account(  # noqa: PLR0913 (the numbers of a mechanism, each by its name)
         batch_size=batch_size,
         dataset_size=dataset_size,
     )
-    return guarantees(mechanism, delta)
+    return account_statement(mechanism, delta, tuning_runs)
 
 
 def probe(folder: str | Path, *, progress: Progress | None = None) -> tuple[ProbeResult, ...]:

@@ -20,6 +20,7 @@ def account(  # noqa: PLR0913 (the numbers of a mechanism, each by its name)
     delta: Annotated[float, typer.Option(help="The delta at which epsilon is given.")],
     sampling: Annotated[str, typer.Option(help="poisson, fixed, shuffle or full.")] = "poisson",
     adjacency: Annotated[str, typer.Option(help="add-remove, replace-one or zero-out.")] = "add-remove",
+    tuning_runs: Annotated[int | None, typer.Option(min=0, help="Trainings on the same data before this one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
     """Say what every accountant promises for a mechanism, before anything is trained.
@@ -31,7 +32,7 @@ def account(  # noqa: PLR0913 (the numbers of a mechanism, each by its name)
     from dpaudit.cli.tables import guarantee_rows, print_table  # noqa: PLC0415
 
     _check(noise_multiplier, batch_size, dataset_size, steps, delta)
-    answers = call(
+    statement = call(
         noise_multiplier=noise_multiplier,
         batch_size=batch_size,
         dataset_size=dataset_size,
@@ -39,13 +40,18 @@ def account(  # noqa: PLR0913 (the numbers of a mechanism, each by its name)
         delta=delta,
         sampling=_one_of("--sampling", sampling, ("poisson", "fixed", "shuffle", "full")),  # type: ignore[arg-type]  # checked against the literal's values
         adjacency=_one_of("--adjacency", adjacency, ("add-remove", "replace-one", "zero-out")),  # type: ignore[arg-type]  # as above
+        tuning_runs=tuning_runs,
     )
     if as_json:
-        import json  # noqa: PLC0415 (imports stay lazy for --help)
-
-        typer.echo(json.dumps([answer.model_dump(mode="json") for answer in answers], indent=1))
-    else:
-        print_table(guarantee_rows(answers))
+        typer.echo(statement.model_dump_json(indent=1))
+        return
+    print_table(guarantee_rows(statement.guarantees))
+    if statement.with_tuning:
+        typer.echo(f"\nwith {tuning_runs} tuning runs on the same data:")
+        print_table(guarantee_rows(statement.with_tuning))
+    broken = [premise for premise in statement.assumptions if premise.status == "violated"]
+    for premise in broken:
+        typer.echo(f"violated: {premise.name}: {premise.evidence}")
 
 
 def _check(noise_multiplier: float, batch_size: int, dataset_size: int, steps: int, delta: float) -> None:

@@ -114,7 +114,10 @@ def test_account_prints_every_accountant(cli: Cli) -> None:
     numbers = ("--noise-multiplier=1.2", "--batch-size=50", "--dataset-size=1000", "--steps=100", "--delta=1e-5")
     code, out, _ = cli("account", *numbers, "--json")
     assert code == 0
-    found = {answer["accountant"]: answer["epsilon"] for answer in json.loads(out)}
+    statement = json.loads(out)
+    found = {answer["accountant"]: answer["epsilon"] for answer in statement["guarantees"]}
+    assert statement["event"]["kind"] == "SelfComposed"
+    assert {premise["status"] for premise in statement["assumptions"]} == {"unknown"}
     assert found["PLD"] <= found["RDP"]
     assert found["PRV"] == pytest.approx(found["PLD"], rel=0.01)
 
