@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Linear", "wilson"]
 
+#: numbers in a feature matrix from which threads are faster than one; below, they mostly wait for each other
+_WORTH_THREADS = 20_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Linear:
@@ -134,9 +137,11 @@ def _evaluate(train: _Labelled, test: _Labelled, penalty: float, max_iter: int) 
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415  # as above
     from sklearn.pipeline import make_pipeline  # noqa: PLC0415  # as above
     from sklearn.preprocessing import StandardScaler  # noqa: PLC0415  # as above
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415  # as above
 
     model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=max_iter))
-    with warnings.catch_warnings(record=True) as caught:
+    threads = 1 if train.x.size < _WORTH_THREADS else None
+    with warnings.catch_warnings(record=True) as caught, threadpool_limits(threads, user_api="blas"):
         warnings.simplefilter("always", ConvergenceWarning)  # told in the result instead
         model.fit(train.x, train.y)
     stopped = any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
