@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Population", "data_fingerprint", "open_dataset", "populate"]
 
+_READ_BEFOREHAND, _CHUNK = 100_000, 1024
+
 
 @dataclass(frozen=True, kw_only=True)
 class Population:
@@ -42,6 +44,12 @@ class Population:
     def universe(self) -> NDArray[np.str_]:
         """Return training-only records, then the audit pool, then the inserted records, (N,)."""
         return np.concatenate([self.split.train, self.split.pool, self.inputs])
+
+    def read_through(self) -> None:
+        """Decode every record once (the first 100,000 of a larger set), so that a corrupt one is named beforehand."""
+        used = np.concatenate([self.universe, self.split.probe_train, self.split.probe_test])[:_READ_BEFOREHAND]
+        for start in range(0, len(used), _CHUNK):
+            self.data[used[start : start + _CHUNK]]
 
     def candidate_ids(self) -> dict[str, NDArray[np.str_]]:
         """Return the ids of the families that are records; gradient families are the step's."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import dpaudit
 from dpaudit.errors import DamagedRunError, DpauditError, InputError
@@ -204,6 +208,30 @@ def test_bad_input_is_one_line_and_writes_nothing(
     with pytest.raises(InputError, match=message) as caught:
         dpaudit.run("quickstart", out=tmp_path / "run", overrides=[*tiny, setting])
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("corrupt", [True, False])
+def test_a_corrupt_image_is_named_before_anything_is_written(tmp_path: Path, corrupt: bool) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(buffer, "PNG")
+    images = [buffer.getvalue()] * 200
+    if corrupt:
+        images[123] = images[123][:40]
+    path = tmp_path / "images.parquet"
+    pq.write_table(pa.table({"image": images, "label": [row % 4 for row in range(200)]}), path)
+    settings = [
+        f"data={{name: parquet, path: {path}, split: {{audit_pool: 60}}}}",
+        "privacy.steps=2",
+        "privacy.batch_size=32",
+        "canaries={block: 100}",
+        "probes=[]",
+    ]
+    if not corrupt:
+        assert dpaudit.train("quickstart", out=tmp_path / "run", overrides=settings).is_dir()
+        return
+    with pytest.raises(InputError, match="row/123"):
+        dpaudit.train("quickstart", out=tmp_path / "run", overrides=settings)
     assert not (tmp_path / "run").exists()
 
 

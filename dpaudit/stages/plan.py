@@ -45,6 +45,7 @@ def preflight(audit: Audit) -> Planned:
     for index, entry in enumerate(audit.recipe.probes):
         if audit.population.classes is None:
             raise audit.loaded.where.refusal(f"probes.{index}.name", entry.name, "no probe: the data set has no labels")
+    audit.population.read_through()
     undecided = Planned(mechanism=mechanism, promise=promise, plans=())
     return undecided.model_copy(update={"plans": _deciding_plans(audit, undecided)})
 
