@@ -38,6 +38,15 @@ class Wrong(Value):
         """Return whether chance excuses so many, if an audit is wrong with chance 5 % at most."""
         return self.wrong <= most_excused(self.audits, _ALPHA)
 
+    @property
+    def above(self) -> bool:
+        """Return whether the whole interval is above 5 %; of 40 cells that are right at 5 % one is by chance.
+
+        >>> Wrong.of(130, 2000).above, Wrong.of(130, 2000).excused
+        (True, True)
+        """
+        return self.share.low > _ALPHA
+
 
 def most_excused(audits: int, chance: float) -> int:
     """Return the most events of this chance that bad luck excuses: exceeded with chance below 5e-6.
