@@ -129,11 +129,33 @@ def _rate_test(
         case KFold():
             confusions = _chosen(strategy.parts(labelled), family, level, trials)
         case Dkw():
-            confusions = [confusion_at(labelled, t, trials) for t in np.unique(labelled.scores).tolist()]
+            confusions = [confusion_at(labelled, threshold, trials) for threshold in _corners(labelled)]
             return _RateTest(confusions=confusions, limits=_band, share=1.0)
         case _:
             assert_never(strategy)
     return _RateTest(confusions=confusions, limits=limits, share=1 / len(confusions))
+
+
+def _corners(labelled: LabelledScores) -> list[float]:
+    """Return the thresholds at the corners of the convex hull of the two error counts.
+
+    A trade-off curve is convex, so what lies on or above it is a convex set: if all corners do, every threshold does.
+    """
+    thresholds = np.unique(labelled.scores)
+    outside, inside = np.sort(labelled.scores[~labelled.member]), np.sort(labelled.scores[labelled.member])
+    above = (len(outside) - np.searchsorted(outside, thresholds, side="right")).tolist()
+    below = np.searchsorted(inside, thresholds, side="right").tolist()
+    hull: list[int] = []
+    for index in range(len(thresholds) - 1, -1, -1):  # false positives rise, false negatives fall
+        while len(hull) > 1 and _turns_up(above, below, hull[-2], hull[-1], index):
+            hull.pop()
+        hull.append(index)
+    return [float(thresholds[index]) for index in hull]
+
+
+def _turns_up(x: list[int], y: list[int], first: int, middle: int, last: int) -> bool:
+    """Return whether the middle of three points lies on or above the line through the other two."""
+    return (x[middle] - x[first]) * (y[last] - y[first]) <= (x[last] - x[first]) * (y[middle] - y[first])
 
 
 def _first_refuting(curve: TradeOff, pairs: list[Pair]) -> int | None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import betainccinv, ndtri
 
+from dpaudit.bounds import trials as module
 from dpaudit.bounds.clopper_pearson import clopper_pearson_bound
 from dpaudit.bounds.family import any_family, gaussian_family
 from dpaudit.bounds.strategies import (
@@ -156,3 +157,17 @@ def test_epsilon_delta_needs_no_gaussian() -> None:
     assert 1.0 < bound.epsilon < 4.0
     assert bound.p_value is not None
     assert bound.p_value < 1e-4
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_corners_refute_whatever_some_threshold_refutes(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    member = rng.random(300) < 0.5
+    scores = np.round(rng.normal(size=300) + rng.uniform(0, 3) * member, int(rng.integers(0, 4))).astype(np.float64)
+    labelled = LabelledScores(scores=scores, member=member)
+    family, level = gaussian_family(delta=1e-5), 0.05
+    everywhere = [module._band(confusion_at(labelled, t, "independent runs"), level) for t in np.unique(scores)]
+    slow = family.largest_refuted(lambda curve: any(curve.inverse_blow_up(1 - a) > b for a, b in everywhere))
+    fast = bound_trials(family, labelled, Dkw(), confidence=0.95, trials="independent runs")
+    assert fast.epsilon == slow.epsilon
+    assert set(module._corners(labelled)) <= set(np.unique(scores).tolist())
