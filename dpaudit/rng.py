@@ -50,13 +50,24 @@ class Rng:
         path = json.dumps(names)
         return Rng(hashlib.blake2b(path.encode(), key=self.key, digest_size=32).digest())
 
-    def numpy(self) -> np.random.Generator:
-        """Return a Philox generator keyed by 128 bits of the key.
+    def numpy(self, chunk: int = 0) -> np.random.Generator:
+        """Return a Philox generator keyed by 128 bits of the key, its counter at `chunk` * 2^192.
+
+        So a long stream can be drawn in chunks by several threads: chunks never meet, whoever draws them.
 
         (torch's own CPU generator keeps 32 bits of its seed: a few thousand streams would repeat with noticeable
         probability, so it is never used for noise.)
         """
-        return np.random.Generator(np.random.Philox(key=int.from_bytes(self.key[:16], "little")))
+        key, counter = int.from_bytes(self.key[:16], "little"), np.array([0, 0, 0, chunk], dtype=np.uint64)
+        return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+    def stream(self, length: int, chunk: int = 0) -> bytes:
+        """Return `length` bytes of SHAKE-256 over key and chunk number: unpredictable to who does not know the key.
+
+        A keyed sponge (Bertoni et al. 2011), 256 bits strong, and still a function of the key alone: all processes and
+        a resumed run open the same stream.
+        """
+        return hashlib.shake_256(b"dpaudit-stream" + self.key + chunk.to_bytes(8, "little")).digest(length)
 
     def integer(self, bits: int = 63) -> int:
         """Return a fixed integer of this key, for libraries that take a seed."""
@@ -65,14 +76,20 @@ class Rng:
     def uniform(self, ids: Array, width: int) -> NDArray[np.float64]:
         """Return uniforms in [0, 1), shape (len(ids), width); row i depends on the key and ids[i] alone.
 
-        For augmentation and masks, which must not depend on who else is in the batch. A counter passed through the
-        SplitMix64 finaliser (Steele, Lea, Flood 2014): statistically good, not cryptographic.
+        For augmentation and masks, which must not depend on who else is in the batch.
+        """
+        return (self.words(ids, width) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+    def words(self, ids: Array, width: int) -> NDArray[np.uint64]:
+        """Return 64 random bits each, shape (len(ids), width); row i depends on the key and ids[i] alone.
+
+        A counter passed through the SplitMix64 finaliser (Steele, Lea, Flood 2014): statistically good, not
+        cryptographic.
         """
         seeds = np.array([self._hash(identity) for identity in ids], dtype=np.uint64).reshape(-1, 1)
         with np.errstate(over="ignore"):
             counters = np.arange(1, width + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-            mixed = _splitmix(seeds + counters)
-        return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
+            return _splitmix(seeds + counters)
 
     def _hash(self, identity: object) -> int:
         return int.from_bytes(hashlib.blake2b(str(identity).encode(), key=self.key, digest_size=8).digest(), "little")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Annotated", "Annotations", "Index", "Source", "annotations_of"]
+__all__ = ["Annotated", "Annotations", "Index", "Source", "annotations_of", "check_complete"]
 
 _CHUNK = 1024
 
@@ -67,6 +67,26 @@ def annotations_of(source: Source, ids: NDArray[np.str_]) -> Annotations:
         captions=tuple(caption for part in captions for caption in part) if len(captions) == len(parts) else None,
         labels=np.concatenate(labels) if len(labels) == len(parts) else None,
     )
+
+
+def check_complete(records: Examples, read: frozenset[str]) -> None:
+    """Raise InputError when a record lacks what is read of it: "caption" or "label"; a blank caption is none.
+
+    >>> nothing = Examples(ids=np.array(["a"]), images=np.zeros((1, 3, 2, 2), dtype=np.uint8), captions=(" ",))
+    >>> check_complete(nothing, frozenset({"image", "caption"}))
+    Traceback (most recent call last):
+    ...
+    dpaudit.errors.InputError: caption of a = ' ': expected text
+    """
+    if "label" in read and records.labels is None:
+        raise InputError("data labels", None, "labels, which the trainer reads")
+    if "caption" not in read:
+        return
+    if records.captions is None:
+        raise InputError("data captions", None, "captions, which the trainer reads")
+    for identity, caption in zip(records.ids.tolist(), records.captions, strict=True):
+        if not caption.strip():
+            raise InputError(f"caption of {identity}", caption, "text")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,76 +4,27 @@ from __future__ import annotations
 
 from dataclasses import astuple, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from dpaudit.data.annotations import Annotations, Index
-from dpaudit.data.columns import AUTO, choose_column, find_column
-from dpaudit.data.decode import check_image_size, decode
 from dpaudit.data.files import existing, fingerprint, walk
-from dpaudit.data.labels import captions_from_classes, check_template, name_labels, number_classes
+from dpaudit.data.table import ImageTable
 from dpaudit.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from dpaudit.data.examples import Examples
-    from dpaudit.data.parquet_files import Cells, ParquetFiles
+    from dpaudit.data.parquet_files import ParquetFiles
 
 __all__ = ["Parquet"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parquet:
-    """Rows of a parquet file, or of all *.parquet files of a folder in the order of their names; one record = one row.
+class Parquet(ImageTable):
+    """Rows of a parquet file, or of all *.parquet files of a folder in the order of their names.
 
-    Images are encoded files (bytes, or a struct with a field `bytes`). Of a list of captions the first is taken. Labels
-    are strings, or integers with names from the class column or from the `datasets` library's metadata. Ids are
-    "row/0", "row/1", ...; `limit` keeps the first rows only, with the classes of the whole. A column option is a name,
-    "auto" (the usual names, if there) or, except for the image, null (do not use). caption_template, for example
-    "a photo of a {class}", makes captions from class names instead of reading a caption column.
+    Images are encoded files (bytes, or a struct with a field `bytes`); integer labels take their names from the class
+    column or from the `datasets` library's metadata. The options are those of every image table.
     """
-
-    path: str
-    image_size: int
-    image_column: str = AUTO
-    caption_column: str | None = AUTO
-    label_column: str | None = AUTO
-    class_column: str | None = AUTO
-    caption_template: str | None = None
-    limit: int | None = None
-
-    def __post_init__(self) -> None:
-        check_image_size(self.image_size)
-        check_template(self.caption_template)
-        if self.limit is not None and self.limit < 1:
-            raise InputError("data limit", self.limit, "a number of rows of at least 1, or null for all")
-
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """Class names by label, or None without labels."""
-        return self._index.classes
-
-    def __len__(self) -> int:
-        return len(self._index.ids)
-
-    def ids(self) -> NDArray[np.str_]:
-        """Return "row/0", "row/1", ..., (N,)."""
-        return self._index.ids
-
-    def __getitem__(self, ids: NDArray[np.str_]) -> Examples:
-        """Return the records with these ids, in this order."""
-        positions = self._index.positions(ids)
-        names = (f"row/{row} of {self.path}" for row in positions.tolist())
-        sources = zip(names, self._cells[positions], strict=True)
-        return self._index.examples(positions, decode(sources, len(positions), self.image_size))
-
-    def annotations(self, ids: NDArray[np.str_]) -> Annotations:
-        """Return captions and labels of these records, in this order."""
-        return self._index.annotations(ids)
 
     def fingerprint(self) -> str:
         """Return a hash of the options and of every file's name, size and edges; opens no parquet file as such."""
@@ -91,70 +42,7 @@ class Parquet:
         return found
 
     @cached_property
-    def _files(self) -> ParquetFiles:
+    def _table(self) -> ParquetFiles:
         from dpaudit.data.parquet_files import ParquetFiles  # noqa: PLC0415  # pyarrow is slow; fingerprints go without
 
         return ParquetFiles(self._paths)
-
-    @cached_property
-    def _cells(self) -> Cells:
-        return self._files.cells(choose_column("image", self.image_column, self._files.columns))
-
-    @cached_property
-    def _index(self) -> Index:
-        count = len(self._files) if self.limit is None else min(self.limit, len(self._files))
-        if count == 0:
-            raise InputError("data path", self.path, "at least one row")
-        labels, classes = self._labels()
-        labels = None if labels is None else labels[:count]
-        ids = np.array([f"row/{row}" for row in range(count)])
-        return Index(ids=ids, captions=self._captions(labels, classes), labels=labels, classes=classes)
-
-    def _captions(self, labels: NDArray[np.int64] | None, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if self.caption_template is not None:
-            return captions_from_classes(self.caption_template, labels, classes)
-        column = find_column("caption", self.caption_column, self._files.columns)
-        if column is None:
-            return None
-        cells = self._files.values(column)[: self.limit]
-        return tuple(_caption(column, row, cell) for row, cell in enumerate(cells))
-
-    def _labels(self) -> tuple[NDArray[np.int64] | None, tuple[str, ...] | None]:
-        label = find_column("label", self.label_column, self._files.columns)
-        spelled = find_column("class", self.class_column, self._files.columns)
-        column = label or spelled
-        if column is None:
-            return None, None
-        values = _label_values(column, self._files.values(column))
-        if isinstance(values[0], str):
-            return number_classes(values)
-        classes = self._files.class_names(column)
-        if classes is not None:
-            return _look_up(column, values, classes), classes
-        names = values if spelled is None or spelled == column else _label_values(spelled, self._files.values(spelled))
-        return name_labels(values, [str(name) for name in names])
-
-
-def _caption(column: str, row: int, cell: Any) -> str:
-    first = cell[0] if isinstance(cell, list) and cell else cell
-    if not isinstance(first, str):
-        raise InputError(f"data column {column}", f"row/{row}: {cell!r}", "a text or a list of texts")
-    return first
-
-
-def _label_values(column: str, values: list[Any]) -> list[Any]:
-    """Return the values when they are all strings or all integers; an empty, true or fractional one is refused."""
-    kind = type(values[0])
-    for row, value in enumerate(values):
-        if type(value) is not kind or kind not in {str, int}:
-            raise InputError(
-                f"data column {column}", f"row/{row}: {value!r}", "an integer or a text, the same in all rows"
-            )
-    return values
-
-
-def _look_up(column: str, values: list[int], classes: tuple[str, ...]) -> NDArray[np.int64]:
-    for row, value in enumerate(values):
-        if not 0 <= value < len(classes):
-            raise InputError(f"data column {column}", f"row/{row}: {value}", f"a label from 0 to {len(classes) - 1}")
-    return np.array(values, dtype=np.int64)

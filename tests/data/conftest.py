@@ -15,6 +15,7 @@ from dpaudit.data.csv import CsvPairs
 from dpaudit.data.digits import Digits
 from dpaudit.data.folder import ImageFolder
 from dpaudit.data.parquet import Parquet
+from dpaudit.data.scenes.source import Scenes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +81,7 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(params=["digits", "folder", "csv", "parquet"])
+@pytest.fixture(params=["digits", "folder", "csv", "parquet", "scenes"])
 def dataset(request: pytest.FixtureRequest) -> Dataset:
     """Every built-in source in turn, at 12 x 12 pixels."""
     match request.param:
@@ -89,6 +90,8 @@ def dataset(request: pytest.FixtureRequest) -> Dataset:
         case "folder":
             path = request.getfixturevalue("folder")
             return ImageFolder(path=str(path), image_size=SIDE, caption_template="a photo of a {class}")
+        case "scenes":
+            return Scenes(size=60, image_size=SIDE)
         case "csv":
             return CsvPairs(path=str(request.getfixturevalue("pairs")), image_size=SIDE)
         case _:

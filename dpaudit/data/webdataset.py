@@ -1,0 +1,177 @@
+"""Webdataset shards (tar files, as img2dataset writes them) with random access."""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from dpaudit.data.annotations import Annotations, Index
+from dpaudit.data.decode import check_image_size, decode
+from dpaudit.data.files import IMAGE_SUFFIXES, check_name, existing, fingerprint
+from dpaudit.data.labels import number_classes
+from dpaudit.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from dpaudit.data.examples import Examples
+
+__all__ = ["WebDataset"]
+
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+
+
+class _Sample(NamedTuple):
+    shard: Path
+    offset: int
+    size: int
+    caption: str | None
+    label: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebDataset:
+    """Samples of tar shards; one record = the files of one key: an image, and beside it .txt, .json or .cls.
+
+    path: a folder of *.tar, one tar, or a pattern such as "shards/{00000..00099}.tar". Ids are "shard/key". Caption:
+    the .txt file, or the field `caption` of the .json file; label: the .cls file. The shards are read once, from end to
+    end, to find where each image starts; then every record is one seek away, as Poisson sampling needs. They are never
+    streamed: a stream through a shuffle buffer would not be the sampling that is accounted for.
+    """
+
+    path: str
+    image_size: int
+
+    def __post_init__(self) -> None:
+        check_image_size(self.image_size)
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The distinct contents of the .cls files, sorted, by label; or None without them."""
+        return self._index.classes
+
+    def __len__(self) -> int:
+        return len(self._index.ids)
+
+    def ids(self) -> NDArray[np.str_]:
+        """Return "shard/key" of every sample in the order of the shards, (N,)."""
+        return self._index.ids
+
+    def __getitem__(self, ids: NDArray[np.str_]) -> Examples:
+        """Return the records with these ids, in this order."""
+        positions = self._index.positions(ids)
+        names = self._index.ids[positions].tolist()
+        sources = ((name, _read(self._samples[name])) for name in names)
+        return self._index.examples(positions, decode(sources, len(names), self.image_size))
+
+    def annotations(self, ids: NDArray[np.str_]) -> Annotations:
+        """Return captions and labels of these records, in this order."""
+        return self._index.annotations(ids)
+
+    def fingerprint(self) -> str:
+        """Return a hash of the options and of every shard's name, size and edges."""
+        return fingerprint(("webdataset", self.image_size), [(shard.name, shard) for shard in self._shards])
+
+    @cached_property
+    def _shards(self) -> list[Path]:
+        found = _RANGE.search(self.path)
+        if found is not None:
+            first, last = found.groups()
+            names = [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
+            return [
+                existing("data path", self.path[: found.start()] + name + self.path[found.end() :]) for name in names
+            ]
+        path = existing("data path", self.path)
+        shards = sorted(path.glob("*.tar")) if path.is_dir() else [path]
+        if not shards:
+            raise InputError("data path", str(path), "at least one *.tar in it")
+        return shards
+
+    @cached_property
+    def _samples(self) -> dict[str, _Sample]:
+        return dict(sample for shard in self._shards for sample in _samples(shard))
+
+    @cached_property
+    def _index(self) -> Index:
+        samples = self._samples
+        if not samples:
+            raise InputError("data path", self.path, "shards with at least one image")
+        captions = self._all_or_none(
+            "caption (.txt, or a caption in .json)", [each.caption for each in samples.values()]
+        )
+        names = self._all_or_none("label (.cls)", [each.label for each in samples.values()])
+        labels, classes = (None, None) if names is None else number_classes(names)
+        return Index(ids=np.array(list(samples)), captions=captions, labels=labels, classes=classes)
+
+    def _all_or_none(self, what: str, values: list[str | None]) -> tuple[str, ...] | None:
+        there = tuple(value for value in values if value is not None)
+        if there and len(there) < len(values):
+            without = list(self._samples)[values.index(None)]
+            raise InputError("data sample", without, f"a {what}, as {len(there)} other samples have")
+        return there or None
+
+
+def _samples(shard: Path) -> Iterator[tuple[str, _Sample]]:
+    """Yield id and place of every sample; its files stand together, as the format demands."""
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            key, files = "", dict[str, Any]()
+            for member in tar:
+                if not member.isfile():
+                    continue
+                stem, suffix = _split(member.name)
+                if stem != key:
+                    yield from _sample(shard, key, files)
+                    key, files = stem, {}
+                files[suffix] = member if suffix in IMAGE_SUFFIXES else _text(tar, member, suffix)
+            yield from _sample(shard, key, files)
+    except (tarfile.TarError, OSError) as error:
+        raise InputError("data path", str(shard), f"a readable, uncompressed tar file ({error})") from error
+
+
+def _sample(shard: Path, key: str, files: dict[str, Any]) -> Iterator[tuple[str, _Sample]]:
+    image = next((file for suffix, file in files.items() if suffix in IMAGE_SUFFIXES), None)
+    if image is not None:
+        caption = files.get(".txt") or files.get(".json")
+        yield (
+            check_name(f"{shard.stem}/{key}"),
+            _Sample(shard, image.offset_data, image.size, caption, files.get(".cls")),
+        )
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Return the key (the path up to its file name's first dot) and the suffix of a file in a shard."""
+    folder, slash, file = name.rpartition("/")
+    stem, dot, rest = file.partition(".")
+    return folder + slash + stem, (dot + rest).lower()
+
+
+def _text(tar: tarfile.TarFile, member: tarfile.TarInfo, suffix: str) -> str | None:
+    """Return a caption or class name, or None for a file that holds neither."""
+    if suffix not in {".txt", ".json", ".cls"}:
+        return None
+    opened = tar.extractfile(member)
+    try:
+        text = "" if opened is None else opened.read().decode()
+        if suffix != ".json":
+            return text.strip()
+        found = json.loads(text)
+    except ValueError as error:
+        raise InputError("data file", member.name, f"text in UTF-8, JSON if so named ({error})") from error
+    caption = found.get("caption") if isinstance(found, dict) else None
+    return caption if isinstance(caption, str) else None
+
+
+def _read(sample: _Sample) -> bytes:
+    with sample.shard.open("rb") as file:
+        file.seek(sample.offset)
+        return file.read(sample.size)
