@@ -5,11 +5,12 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from dpaudit.accounting.curve import epsilon_at, has_curve, profile_at
+from dpaudit.accounting.curve import has_curve, least_epsilon_at, profile_at
 from dpaudit.bounds.clopper_pearson import Confusion, clopper_pearson_bound
 from dpaudit.bounds.family import Family, accountant_family, any_family, gaussian_family
 from dpaudit.bounds.guesses import guess
 from dpaudit.bounds.max_p import PlannedTest
+from dpaudit.bounds.methods import METHODS, one_run_test
 from dpaudit.bounds.one_run import Steinke
 from dpaudit.bounds.one_run_fdp import FdpRecursion
 from dpaudit.bounds.scored import bound_scores
@@ -25,16 +26,25 @@ if TYPE_CHECKING:
     from dpaudit.results import Bound, Promise
     from dpaudit.scores import LabelledScores
 
-__all__ = ["CERTIFIED", "METHODS", "bound_runs", "hypothesis_of", "planned_test", "promise_curve", "standard_requests"]
+__all__ = [
+    "CERTIFIED",
+    "REQUESTS",
+    "bound_runs",
+    "hypothesis_of",
+    "mechanism_curve",
+    "mechanism_family",
+    "planned_test",
+    "promise_curve",
+    "standard_requests",
+]
 
-#: method -> the hypotheses that it can test
-METHODS: dict[str, tuple[str, ...]] = {
-    "one-run-fdp": ("promise", "any", "accountant", "gaussian"),
-    "one-run": ("any",),
-    "clopper-pearson": ("promise", "any", "accountant", "gaussian"),
-}
 #: the methods that assume nothing of the canaries of one run: only they may decide a verdict
 CERTIFIED = ("one-run-fdp", "one-run")
+#: what a recipe can ask for: method -> hypotheses. What can test any curve can test the accountant's and the promise's
+REQUESTS: dict[str, tuple[str, ...]] = {
+    name: ("promise", *known, "accountant") if "gaussian" in known else known
+    for name, known in ((name, METHODS[name].hypotheses) for name in (*CERTIFIED, "clopper-pearson"))
+}
 #: noise multipliers searched, as multiples of the one executed
 _LEAST, _MOST, _TOLERANCE = 1 / 16, 32.0, 1e-3
 
@@ -47,7 +57,7 @@ def promise_curve(promise: Promise) -> TradeOff | None:
         case "claim":
             return EpsilonDelta(promise.epsilon, promise.delta)
         case "accountant":
-            return _profile(promise.mechanism, promise.mechanism.noise_multiplier)
+            return mechanism_curve(promise.mechanism)
 
 
 def planned_test(promise: Promise, method: str, hypothesis: str, confidence: float) -> PlannedTest[Any]:
@@ -56,10 +66,10 @@ def planned_test(promise: Promise, method: str, hypothesis: str, confidence: flo
     hypothesis `promise`: the family that the promise belongs to. InputError for a pair that does not exist.
     """
     family = _family(promise, hypothesis)
-    if hypothesis not in METHODS.get(method, ()) and not (method == "one-run" and promise.kind == "claim"):
-        known = "; ".join(f"{name} with {', '.join(known)}" for name, known in METHODS.items())
+    if hypothesis_of(promise, hypothesis) not in REQUESTS.get(method, ()):
+        known = "; ".join(f"{name} with {', '.join(known)}" for name, known in REQUESTS.items())
         raise InputError("bound", f"{method} with hypothesis {hypothesis}", f"one of: {known}")
-    test = Steinke() if method == "one-run" else FdpRecursion()
+    test = FdpRecursion() if method == "clopper-pearson" else one_run_test(method)
     curve = promise_curve(promise)
     if isinstance(test, Steinke) and not isinstance(curve, EpsilonDelta):
         curve = None
@@ -103,20 +113,34 @@ def _family(promise: Promise, hypothesis: str) -> Family[Any]:
         case "gaussian":
             return gaussian_family(delta=promise.delta)
         case "accountant" if has_curve(promise.mechanism) and promise.mechanism.is_private:
-            return _accountant(promise.mechanism, promise.delta)
+            return mechanism_family(promise.mechanism, promise.delta)
         case _:
             raise InputError("hypothesis", hypothesis, "any, gaussian, or accountant where the accountant has a curve")
 
 
-def _accountant(mechanism: Mechanism, delta: float) -> Family[Profile]:
+def mechanism_family(mechanism: Mechanism, delta: float) -> Family[Profile]:
+    """Return the accountant's curves of a mechanism whose noise multiplier is unknown: the hypothesis `accountant`.
+
+    It is searched from 1/16 to 32 times the mechanism's own. InputError where the accountant has no sound curve.
+    """
+    if not has_curve(mechanism):
+        raise InputError("sampling", f"{mechanism.sampling}, {mechanism.adjacency}", "one that PLD can account for")
+    if not 0 < delta < 1:
+        raise InputError("delta", delta, "a number between 0 and 1, both excluded, which the accountant needs")
     sigma = mechanism.noise_multiplier
     return accountant_family(
         curve=lambda noise_multiplier: _profile(mechanism, noise_multiplier),
-        epsilon=lambda noise_multiplier: epsilon_at(mechanism, noise_multiplier, delta),
+        epsilon=lambda noise_multiplier: least_epsilon_at(mechanism, noise_multiplier, delta),
         delta=delta,
         noise_multipliers=(sigma * _LEAST, sigma * _MOST),
         tolerance=sigma * _TOLERANCE,
+        start=sigma,
     )
+
+
+def mechanism_curve(mechanism: Mechanism) -> Profile:
+    """Return the accountant's curve of the mechanism as it is."""
+    return _profile(mechanism, mechanism.noise_multiplier)
 
 
 @cache

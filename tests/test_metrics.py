@@ -37,16 +37,27 @@ def labelled(inside: ArrayLike, outside: ArrayLike) -> LabelledScores:
     return LabelledScores(scores=np.concatenate([first, second]), member=member)
 
 
+def hull(case: LabelledScores) -> NDArray[np.float64]:
+    """Corners of the concave hull of the ROC, (k, 2): what jax_privacy searches and interpolates."""
+    fpr, tpr = roc_curve(case)
+    corners = [(0.0, 0.0)]
+    for point in zip(fpr.tolist(), tpr.tolist(), strict=True):
+        while len(corners) > 1 and _turns_left(corners[-2], corners[-1], point):
+            corners.pop()
+        corners.append(point)
+    return np.array(corners)
+
+
 def hull_area(case: LabelledScores) -> float:
     """Area under the concave hull of the ROC, which is what jax_privacy calls AUROC."""
-    fpr, tpr = roc_curve(case)
-    hull = [(0.0, 0.0)]
-    for point in zip(fpr, tpr, strict=True):
-        while len(hull) > 1 and _turns_left(hull[-2], hull[-1], point):
-            hull.pop()
-        hull.append((float(point[0]), float(point[1])))
-    x, y = np.array(hull).T
+    x, y = hull(case).T
     return float(np.trapezoid(y, x))
+
+
+def on_hull(case: LabelledScores, fpr: float) -> float:
+    """The TPR at an FPR if the attack may toss a coin between two thresholds."""
+    x, y = hull(case).T
+    return float(max(y[x == fpr], default=np.interp(fpr, x, y)))
 
 
 def _turns_left(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
@@ -69,6 +80,35 @@ class TestPublishedVectors:
         # Their .75 at FPR .25 needs a coin flip between two thresholds; a fixed threshold stays at .5.
         case = labelled([1, 3], [0, 2])
         assert [tpr_at_fpr(case, fpr).value for fpr in ("0", "0.25", "0.5", "0.75", "1")] == [0.5, 0.5, 1, 1, 1]
+        assert [on_hull(case, fpr) for fpr in (0, 0.25, 0.5, 0.75, 1)] == [0.5, 0.75, 1, 1, 1]
+
+    @pytest.mark.parametrize(
+        ("inside", "outside", "true_negatives", "false_negatives"),
+        [
+            ([1.5, 2.5, 0.5, 3.5], [0, 3, 2, 1], [0, 1, 4, 4], [0, 0, 3, 4]),
+            ([0, 1, 1, 2], [0, 0, 1, 1], [0, 2, 4, 4], [0, 1, 3, 4]),
+            ([0, 0, 1, 2], [0, 1, 1, 1], [0, 4, 4], [0, 3, 4]),
+        ],
+    )
+    def test_jax_privacy_counts_at_the_corners_of_the_hull(
+        self, inside: list[float], outside: list[float], true_negatives: list[int], false_negatives: list[int]
+    ) -> None:
+        corners = hull(labelled(inside, outside))[::-1]
+        assert (4 * (1 - corners)).T.tolist() == [true_negatives, false_negatives]
+
+    @pytest.mark.parametrize(("least", "deltas"), [(1, {0: 3, 1 / 8: 2, 1 / 4: 1}), (2, {0: 2, 1 / 8: 1.5, 1 / 4: 1})])
+    def test_jax_privacy_ratio_of_raw_counts(self, least: int, deltas: dict[float, float]) -> None:
+        # (TPR - delta) / FPR with at least so many false positives: an estimate of e^epsilon that dpaudit does not make
+        case = labelled([3, 3, 2, 2, 2, 2, 1, 1], [2, 2, 2, 2, 1, 1, 1, 1])
+        fpr = least / 8
+        assert {delta: (on_hull(case, fpr) - delta) / fpr for delta in deltas} == pytest.approx(deltas)
+
+    @pytest.mark.parametrize(("successes", "low", "high"), [(850, 0.827, 0.871), (0, 0.0, 0.004), (1000, 0.996, 1.0)])
+    def test_anonymeter_limits_of_a_rate(self, successes: int, low: float, high: float) -> None:
+        # Theirs are Wilson's, ours are exact and a little wider: at their three digits they differ by 0.001 at most.
+        interval = clopper_pearson(successes, 1000)
+        assert interval.low == pytest.approx(low, abs=0.0011)
+        assert interval.high == pytest.approx(high, abs=0.0011)
 
     def test_leakpro_roc(self) -> None:
         case = LabelledScores(

@@ -6,10 +6,11 @@ Wrong on purpose. It is measured beside the corrected strategies, so that a read
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import betainccinv, ndtri
+from scipy.special import betainc, betainccinv, betaincinv, log_ndtr, ndtri
 
 from dpaudit.bench.contender import CONFIDENCE, DELTA, Contender
 from dpaudit.bounds.clopper_pearson import Confusion
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     #: (counts, level) -> the lower limit of the ratio of two proportions
     Limit = Callable[[Confusion, float], float]
 
-__all__ = ["best_clopper_pearson", "uncorrected"]
+__all__ = ["best_clopper_pearson", "best_jeffreys", "best_jeffreys_of_cosines", "uncorrected"]
 
 _RATIOS: dict[str, Limit] = {
     "katz-log": katz_log,
@@ -44,6 +45,8 @@ _RATIOS: dict[str, Limit] = {
     "inverse-sinh": inverse_sinh,
 }
 
+_DIMENSION = 100_000  # of the cosines
+_NEARLY_GAUSSIAN = 1000  # dimensions, as in the paper
 _SIDES = np.unique(np.geomspace(5, 500, 30).round().astype(int)).tolist()
 
 
@@ -61,6 +64,8 @@ def uncorrected() -> tuple[Contender, ...]:
             _contender(method, any_family(delta=0.0), _best_ratio(limit), "independent runs")
             for method, limit in _RATIOS.items()
         ),
+        _contender("one-shot", any_, _jeffreys_of_scores, "independent runs"),
+        _contender("one-shot", replace(gaussian, hypothesis="none"), _jeffreys_of_cosines, "canaries of one run"),
     )
 
 
@@ -77,6 +82,40 @@ def best_clopper_pearson(family: Family[Any], runs: Runs) -> float:
             (1 - family.delta - false_negative) / false_positive, (1 - family.delta - false_positive) / false_negative
         )
     return math.log(max(1.0, float(ratios.max())))
+
+
+def best_jeffreys(labelled: LabelledScores, *, delta: float, level: float) -> float:
+    """Return the lower limit of Andrew et al. 2024 from canaries that were in and canaries that were not.
+
+    It is the largest over all thresholds of the epsilon that two Jeffreys limits show, each at the whole level.
+
+    >>> from dpaudit.scores import LabelledScores
+    >>> rng = np.random.default_rng(0xBAD5EED)
+    >>> scores = np.concatenate([rng.normal(1, 1, 100), rng.normal(0, 1, 100)])
+    >>> seen_and_unseen = LabelledScores(scores=scores, member=np.arange(200) < 100)
+    >>> round(best_jeffreys(seen_and_unseen, delta=0.01, level=0.01), 7)
+    0.6839449
+    """
+    right_in, false_in, members, others = _counts(labelled)
+    false_negative = _jeffreys(members - right_in, members, level)
+    return _largest(np.log(_jeffreys(false_in, others, level)), false_negative, delta)
+
+
+def best_jeffreys_of_cosines(cosines: NDArray[np.float64], dimension: int, *, delta: float, level: float) -> float:
+    """Return the same lower limit from cosines of canaries that were in, (n,): the law of the others is known.
+
+    >>> cosines = np.random.default_rng(0xBAD5EED).normal(2000**-0.5, 2000**-0.5, 100)
+    >>> round(best_jeffreys_of_cosines(cosines, 2000, delta=0.01, level=0.01), 7)
+    1.3880321
+    """
+    thresholds = np.sort(cosines)
+    if dimension >= _NEARLY_GAUSSIAN:
+        log_false_positive = log_ndtr(-thresholds * math.sqrt(dimension))
+    else:
+        shape = (dimension - 1) / 2
+        log_false_positive = np.log(betainc(shape, shape, (1 - thresholds) / 2))
+    false_negative = _jeffreys(np.arange(len(thresholds)), len(thresholds), level)
+    return _largest(log_false_positive, false_negative, delta)
 
 
 def _contender(method: str, family: Family[Any], epsilon: Measure, trials: Trials) -> Contender:
@@ -107,6 +146,31 @@ def _best_ratio(limit: Limit) -> Measure:
         return math.log(max(1.0, ratio))
 
     return epsilon
+
+
+def _jeffreys_of_scores(family: Family[Any], runs: Runs) -> float:
+    return best_jeffreys(runs[0], delta=family.delta, level=1 - CONFIDENCE)
+
+
+def _jeffreys_of_cosines(family: Family[Any], runs: Runs) -> float:
+    """A Gaussian score of unit spread is a cosine times the root of the dimension."""
+    cosines = runs[0].scores[runs[0].member] / math.sqrt(_DIMENSION)
+    return best_jeffreys_of_cosines(cosines, _DIMENSION, delta=family.delta, level=1 - CONFIDENCE)
+
+
+def _jeffreys(counts: NDArray[np.int64], trials: int, level: float) -> NDArray[np.float64]:
+    """Return the 1 - level quantiles of the rates' posteriors under Jeffreys' prior, (k,)."""
+    return np.asarray(betaincinv(counts + 0.5, trials - counts + 0.5, 1 - level), dtype=np.float64)
+
+
+def _largest(log_false_positive: NDArray[np.float64], false_negative: NDArray[np.float64], delta: float) -> float:
+    """Return the largest epsilon that a pair of limits, (k,) and (k,), shows; 0 if none is above."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shown = np.append(
+            np.log(1 - delta - false_negative) - log_false_positive,
+            np.log(1 - delta - np.exp(log_false_positive)) - np.log(false_negative),
+        )
+    return max(0.0, float(np.nanmax(shown)))
 
 
 def _confusions(labelled: LabelledScores) -> Sequence[Confusion]:

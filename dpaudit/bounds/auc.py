@@ -48,7 +48,7 @@ def largest_auc(curve: TradeOff) -> float:
     if isinstance(curve, Gaussian):
         return float(ndtr(curve.mu / math.sqrt(2)))
     middles = (np.arange(_CELLS) + 0.5) / _CELLS
-    return 1 - math.fsum(curve.inverse_blow_up(middle) for middle in middles.tolist()) / _CELLS
+    return 1 - math.fsum(curve.inverse_blow_ups(middles).tolist()) / _CELLS
 
 
 def pairwise_auc(labelled: LabelledScores) -> float:

@@ -46,8 +46,10 @@ if TYPE_CHECKING:
 
     from dpaudit.bounds.tradeoff import EpsilonDelta
 
-__all__ = ["BettingTest", "betting_bound"]
+__all__ = ["EPSILONS", "BettingTest", "betting_bound", "watch"]
 
+#: the grid of `betting_bound` where the caller has none: 16 is beyond what 1e6 right guesses can refute
+EPSILONS = np.arange(0.0, 16.0, 0.01)
 _BETS = 32
 
 
@@ -70,6 +72,7 @@ class BettingTest:
     guesses: int = field(default=0, init=False)
     correct: int = field(default=0, init=False)
     _most: float = field(default=0.0, init=False)
+    _until_look: int = field(default=1, init=False)  # right guesses before which no wealth can exceed the most so far
     _factors: tuple[NDArray[np.float64], NDArray[np.float64]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -83,7 +86,15 @@ class BettingTest:
             raise InputError("guesses", self.guesses + 1, f"at most the {self.canaries} canaries")
         self.guesses += 1
         self.correct += right
-        self._most = max(self._most, self.log_wealth)
+        self._until_look -= right
+        if right and self._until_look <= 0:
+            self._look()
+
+    def _look(self) -> None:
+        """Note the wealth. A right guess multiplies it by at most the largest factor, a wrong one never raises it."""
+        wealth = self.log_wealth
+        self._most = max(self._most, wealth)
+        self._until_look = max(1, int((self._most - wealth) / float(self._factors[0].max())))
 
     @property
     def log_wealth(self) -> float:
@@ -98,8 +109,29 @@ class BettingTest:
         return min(1.0, math.exp(-self._most) + price)
 
 
+def watch(test: BettingTest, stream: Iterable[bool], level: float) -> int | None:
+    """Feed `stream` to a test until it refutes its promise at `level`; return after how many guesses, or None.
+
+    Nothing is read beyond the guess that refutes.
+
+    >>> from dpaudit.bounds.tradeoff import EpsilonDelta
+    >>> watch(BettingTest(promise=EpsilonDelta(1.0, 0.0), canaries=100), [True] * 100, 0.05)
+    15
+    """
+    for right in stream:
+        test.update(right=right)
+        if right and test.p_value <= level:
+            return test.guesses
+    return None
+
+
 def betting_bound(
-    stream: Iterable[bool], epsilons: NDArray[np.float64], *, canaries: int, delta: float, confidence: float
+    stream: Iterable[bool],
+    epsilons: NDArray[np.float64] = EPSILONS,
+    *,
+    canaries: int,
+    delta: float,
+    confidence: float,
 ) -> Bound:
     """Return the largest of `epsilons` up to which the stream refutes every one.
 
@@ -114,13 +146,15 @@ def betting_bound(
     check_confidence(confidence)
     if not (len(epsilons) > 0 and (epsilons >= 0).all() and (np.diff(epsilons) > 0).all()):
         raise InputError("epsilons", epsilons, "numbers of at least 0 that rise")
+    if not 0 <= delta < 1:
+        raise InputError("delta", delta, "a number of at least 0 and below 1")
+    rights = np.fromiter(stream, dtype=np.bool_)
+    if len(rights) > canaries:
+        raise InputError("guesses", len(rights), f"at most the {canaries} canaries")
     after_right, after_wrong = _bets(epsilons)
-    most, guesses, correct = np.zeros(len(epsilons)), 0, 0
-    for right in stream:
-        guesses, correct = guesses + 1, correct + int(right)
-        most = np.maximum(most, _log_mean(correct * after_right + (guesses - correct) * after_wrong))
-    if guesses > canaries:
-        raise InputError("guesses", guesses, f"at most the {canaries} canaries")
+    most = np.zeros(len(epsilons))
+    for right, wrong in _peaks(rights):
+        most = np.maximum(most, _log_mean(right * after_right + wrong * after_wrong))
     refuted = np.exp(-most) + canaries * delta * np.exp(-epsilons) <= 1 - confidence
     count = len(refuted) if refuted.all() else int(np.argmin(refuted))
     return Bound(
@@ -131,9 +165,30 @@ def betting_bound(
         delta=delta,
         confidence=confidence,
         strategy="anytime: wealth watched after every guess",
-        counts=Counts(canaries=(canaries,), guesses=(guesses,), correct=(correct,)),
+        counts=Counts(canaries=(canaries,), guesses=(len(rights),), correct=(int(rights.sum()),)),
         parameter=float(epsilons[count - 1]) if count else None,
     )
+
+
+def _peaks(rights: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return the counts of (right, wrong) guesses among which every mixture of bets was richest.
+
+    Log-wealth is convex in the two counts, rises with the first and falls with the second. So it is largest at a corner
+    of the concave hull of "most right guesses by so many wrong ones".
+    """
+    wrong = np.flatnonzero(~rights)
+    most_right = np.append(wrong - np.arange(len(wrong)), rights.sum()).tolist()
+    hull: list[tuple[int, int]] = []
+    for point in zip(most_right, range(len(most_right)), strict=True):
+        while len(hull) > 1 and _is_below(hull[-2], hull[-1], point):
+            hull.pop()
+        hull.append(point)
+    return hull
+
+
+def _is_below(first: tuple[int, int], middle: tuple[int, int], last: tuple[int, int]) -> bool:
+    """Return whether the middle of three (right, wrong) lies on or below the line through the other two."""
+    return (middle[0] - first[0]) * (last[1] - first[1]) <= (last[0] - first[0]) * (middle[1] - first[1])
 
 
 def _bets(epsilons: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

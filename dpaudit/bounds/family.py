@@ -11,6 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from scipy.special import ndtri
+
+from dpaudit.bounds.crossing import last_below
 from dpaudit.bounds.gdp import gdp_epsilon
 from dpaudit.bounds.tradeoff import EpsilonDelta, Gaussian, TradeOff
 from dpaudit.errors import InputError
@@ -38,7 +41,7 @@ class Family(Generic[Curve_co]):
     """Curves ordered by one parameter, from `private`, which promises most, to `exposed`, which promises least.
 
     epsilon: parameter -> epsilon at delta. tolerance: how far the answer's parameter may be from the last one
-    refuted, always on the private side.
+    refuted, always on the private side. start: where to begin the search if curves are costly, above 0.
     """
 
     hypothesis: Hypothesis
@@ -48,6 +51,7 @@ class Family(Generic[Curve_co]):
     private: float
     exposed: float
     tolerance: float
+    start: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.delta < 1:
@@ -70,6 +74,25 @@ class Family(Generic[Curve_co]):
             middle = (refuted + kept) / 2
             refuted, kept = (middle, kept) if refutes(self.curve(middle)) else (refuted, middle)
         return Refuted(parameter=refuted, epsilon=self.epsilon(refuted))
+
+    def largest_below(self, p_value: Callable[[Curve_co], float], level: float) -> Refuted:
+        """Return the largest curve whose p-value is at most `level`, to the tolerance; for a family with a `start`.
+
+        The p-values, not only whether they are small, choose what is tried next: an answer for half of the curves.
+
+        >>> noises = accountant_family(lambda noise: noise, lambda _: 0.0, delta=0.1, noise_multipliers=(1, 9), start=2)
+        >>> round(noises.largest_below(lambda noise: 0.15 / noise, 0.05).parameter, 1)
+        3.0
+        """
+        if self.start is None:
+            raise InputError("start", None, "a parameter to begin at")
+        found = last_below(
+            lambda parameter: float(ndtri(p_value(self.curve(parameter))) - ndtri(level)),
+            start=self.start,
+            ends=(self.private, self.exposed),
+            tolerance=self.tolerance,
+        )
+        return Refuted(parameter=found, epsilon=0.0 if found is None else self.epsilon(found))
 
 
 def any_family(*, delta: float) -> Family[EpsilonDelta]:
@@ -107,11 +130,13 @@ def accountant_family(
     delta: float,
     noise_multipliers: tuple[float, float],
     tolerance: float = 1e-3,
+    start: float | None = None,
 ) -> Family[Curve_co]:
     """Return the accountant's curves of the executed mechanism at other noise multipliers, the parameter.
 
     curve, epsilon: noise multiplier -> the accountant's curve, and its epsilon at delta. noise_multipliers: (least,
-    most) that are searched; below the least nothing is refuted, and above the most epsilon counts as 0.
+    most) that are searched; below the least nothing is refuted, and above the most epsilon counts as 0. start: where
+    the search begins, by default between the two.
     """
     least, most = noise_multipliers
     if not 0 < least < most:
@@ -124,4 +149,5 @@ def accountant_family(
         private=most,
         exposed=least,
         tolerance=tolerance,
+        start=start,
     )

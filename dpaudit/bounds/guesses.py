@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from dpaudit.scores import LabelledScores
 
-__all__ = ["Guesses", "counts_of", "guess"]
+__all__ = ["Guesses", "counts_of", "guess", "surest_first"]
 
 _TIE_SEED = 20230515  # any fixed number: ties must not be broken by the caller's row order, which may know the coins
 
@@ -69,6 +69,22 @@ def guess(labelled: LabelledScores, *, guesses_in: int, guesses_out: int) -> Gue
         guesses_in=guesses_in,
         guesses_out=guesses_out,
     )
+
+
+def surest_first(labelled: LabelledScores) -> NDArray[np.bool_]:
+    """Return whether each guess is right, (n,), when candidates are guessed from both ends of the ranking inwards.
+
+    The upper half is guessed in, the lower half out. Order and guesses depend on scores alone, ties on a fixed shuffle.
+
+    >>> from dpaudit.scores import LabelledScores
+    >>> labelled = LabelledScores(scores=np.array([3.0, 1.0, 2.0, 0.0]), member=np.array([True, False, False, True]))
+    >>> surest_first(labelled).tolist()  # 0 is guessed out, 3 in, 1 out, 2 in
+    [False, True, True, False]
+    """
+    member = labelled.member[_ascending(labelled.scores)]
+    from_middle = 2 * np.arange(len(member)) - (len(member) - 1)
+    right = member == (from_middle > 0)
+    return np.asarray(right[np.argsort(-np.abs(from_middle), kind="stable")], dtype=np.bool_)
 
 
 def counts_of(runs: Sequence[Guesses]) -> Counts:

@@ -63,8 +63,7 @@ def posterior_chance(confusion: Confusion, curve: EpsilonDelta) -> float:
     """Return the posterior chance that both error rates lie where `curve` allows."""
     nodes = (np.arange(_NODES) + 0.5) / _NODES
     misses = betaincinv(0.5 + confusion.false_negatives, 0.5 + confusion.true_positives, nodes)
-    lowest = np.array([curve.inverse_blow_up(1 - rate) for rate in misses.tolist()])
-    highest = 1 - np.array([curve.inverse_blow_up(rate) for rate in misses.tolist()])
+    lowest, highest = curve.inverse_blow_ups(1 - misses), 1 - curve.inverse_blow_ups(misses)
     shape = (0.5 + confusion.false_positives, 0.5 + confusion.out_trials - confusion.false_positives)
     return float(np.mean(betainc(*shape, highest) - betainc(*shape, lowest)))
 

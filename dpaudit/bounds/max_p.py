@@ -99,8 +99,10 @@ def best_of_bound(planned: PlannedTest[Curve], choices: Sequence[Sequence[Guesse
     test = planned.test
 
     def refuted(runs: Sequence[Guesses]) -> Refuted:
-        level = planned.level(len(runs), len(choices))
-        return planned.family.largest_refuted(lambda curve: all(test.refutes(curve, run, level) for run in runs))
+        level, family = planned.level(len(runs), len(choices)), planned.family
+        if family.start is None:
+            return family.largest_refuted(lambda curve: all(test.refutes(curve, run, level) for run in runs))
+        return family.largest_below(lambda curve: max(test.p_value(curve, run) for run in runs), level)
 
     found = [refuted(runs) for runs in choices]
     best = max(range(len(found)), key=lambda choice: found[choice].epsilon)

@@ -19,6 +19,7 @@ from dpaudit.bounds.strategies import Dkw
 from dpaudit.bounds.tradeoff import EpsilonDelta, Gaussian
 from dpaudit.bounds.trials import bound_trials
 from dpaudit.errors import InputError
+from dpaudit.refusals import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,7 @@ __all__ = [
     "bound_from_rates",
     "bound_from_scores",
     "method_named",
+    "one_run_test",
 ]
 
 Takes: TypeAlias = Literal["guesses", "rates", "scores", "stream", "cosines"]
@@ -58,8 +60,8 @@ class Method:
     """One bound, as `dpaudit list bounds` shows it.
 
     takes: guesses (canaries, guesses and correct of each run), rates (counts of "in" in two worlds), scores (one
-    table), stream (right or wrong, in order) or cosines. guarantee: the best it can give; independent trials become
-    `under_independence` when they are the canaries of one run.
+    table), stream (right or wrong, in order) or cosines. hypotheses: those that need no mechanism. guarantee: the best
+    it can give; independent trials become `under_independence` when they are the canaries of one run.
     """
 
     name: str
@@ -69,12 +71,22 @@ class Method:
     summary: str
     source: str
 
+    @property
+    def testable(self) -> tuple[str, ...]:
+        """Return `hypotheses`, with `accountant` where any curve can be tested: that one needs a mechanism.
+
+        >>> METHODS["one-run-fdp"].testable, METHODS["one-run"].testable
+        (('any', 'gaussian', 'accountant'), ('any',))
+        """
+        return (*self.hypotheses, "accountant") if {"any", "gaussian"} <= set(self.hypotheses) else self.hypotheses
+
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is asked of a bound: under which hypothesis (`any` or `gaussian`), at which delta, how surely.
+    """What is asked of a bound: under which hypothesis (`any`, `gaussian` or `accountant`), at which delta, how surely.
 
     strategy: how thresholds or numbers of guesses were chosen, in words. promise: a curve whose p-value is wanted.
+    accountant: the family of the hypothesis `accountant`, from who knows the mechanism.
     """
 
     hypothesis: str
@@ -82,12 +94,17 @@ class Question:
     confidence: float
     strategy: str
     promise: TradeOff | None = None
+    accountant: Family[Any] | None = None
 
     def family(self, method: Method) -> Family[Any]:
         """Return the family of the hypothesis, if `method` can test it."""
-        if self.hypothesis not in method.hypotheses:
-            expected = f"{' or '.join(method.hypotheses)}, which {method.name} can test"
+        if self.hypothesis not in method.testable:
+            expected = f"{' or '.join(method.testable)}, which {method.name} can test"
             raise InputError("hypothesis", self.hypothesis, expected)
+        if self.hypothesis == "accountant":
+            if self.accountant is None:
+                raise InputError("hypothesis", "accountant", "a mechanism that it is about")
+            return self.accountant
         if method.name in _EPSILON_DELTA_ONLY and not isinstance(self.promise, EpsilonDelta | None):
             raise InputError("promise", self.promise, f"an (epsilon, delta) promise, which {method.name} can test")
         return any_family(delta=self.delta) if self.hypothesis == "any" else gaussian_family(delta=self.delta)
@@ -100,8 +117,17 @@ def method_named(name: str) -> Method:
     'Steinke, Nasr, Jagielski 2023, Theorem 5.2'
     """
     if name not in METHODS:
-        raise InputError("method", name, f"one of {', '.join(METHODS)}")
+        raise InputError("method", name, nearest(name, METHODS))
     return METHODS[name]
+
+
+def one_run_test(name: str) -> OneRunTest[Any]:
+    """Return the test of this name that takes guesses.
+
+    >>> one_run_test("one-run")
+    Steinke()
+    """
+    return _GUESS_TESTS[_taking(name, "guesses").name]
 
 
 def bound_from_guesses(name: str, runs: Sequence[Guesses], question: Question) -> Bound:
@@ -114,7 +140,7 @@ def bound_from_guesses(name: str, runs: Sequence[Guesses], question: Question) -
     """
     method = _taking(name, "guesses")
     planned = PlannedTest[Any](
-        test=_GUESS_TESTS[name],
+        test=one_run_test(name),
         family=question.family(method),
         confidence=question.confidence,
         promise=question.promise,

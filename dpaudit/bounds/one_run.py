@@ -7,6 +7,7 @@ guessed is fixed before the coins are seen. Nothing is assumed of how canaries i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -57,6 +58,15 @@ class Steinke:
 def _probabilities_below(run: Guesses, epsilon: float) -> NDArray[np.float64]:
     """Return P[B = v - 1], P[B = v - 2], ..., P[B = 0], (v,)."""
     count = np.arange(run.correct - 1, -1, -1, dtype=np.float64)
-    rest = run.guesses - count
-    ways = gammaln(run.guesses + 1) - gammaln(count + 1) - gammaln(rest + 1)
-    return np.exp(ways + count * log_expit(epsilon) + rest * log_expit(-epsilon))
+    return np.exp(
+        _log_ways(run.guesses, run.correct) + count * log_expit(epsilon) + (run.guesses - count) * log_expit(-epsilon)
+    )
+
+
+@lru_cache(maxsize=8)
+def _log_ways(guesses: int, correct: int) -> NDArray[np.float64]:
+    """Return ln(guesses over count) for count = correct - 1, ..., 0: the same for every epsilon that is tried."""
+    count = np.arange(correct - 1, -1, -1, dtype=np.float64)
+    ways: NDArray[np.float64] = gammaln(guesses + 1) - gammaln(count + 1) - gammaln(guesses - count + 1)
+    ways.setflags(write=False)
+    return ways

@@ -34,7 +34,8 @@ def one_shot_estimate(cosines: NDArray[np.float64], dimension: int, *, delta: fl
     'estimate'
     """
     if len(cosines) < 2 or not (np.abs(cosines) <= 1).all():
-        raise InputError("cosines", cosines, "at least two numbers from -1 to 1")
+        beyond = int((~(np.abs(cosines) <= 1)).sum())
+        raise InputError("cosines", f"{len(cosines)} values, {beyond} of them no cosine", "two or more from -1 to 1")
     mean, spread = float(np.mean(cosines)), float(np.std(cosines))
     return Bound(
         method="one-shot",
@@ -42,7 +43,7 @@ def one_shot_estimate(cosines: NDArray[np.float64], dimension: int, *, delta: fl
         guarantee="estimate",
         epsilon=one_shot_epsilon(mean, spread, dimension, delta),
         delta=delta,
-        confidence=0.0,
+        confidence=None,
         strategy="no threshold: a Gaussian fitted to the cosines",
         counts=Counts(canaries=(len(cosines),)),
         note=f"cosines {mean:.4g} ± {spread:.4g} in dimension {dimension}",

@@ -47,37 +47,39 @@ class OrderStatistics:
         """
         if run.correct == 0:
             return 1.0
-        errors = [error_above(curve, rank) for rank in _ranks(run.canaries, run.guesses)]
-        return float(np.mean(bdtr(run.guesses - run.correct, run.guesses, np.array(errors))))
+        errors = error_above(curve, _ranks(run.canaries, run.guesses))
+        return float(np.mean(bdtr(run.guesses - run.correct, run.guesses, errors)))
 
     def refutes(self, curve: TradeOff, run: Guesses, level: float) -> bool:
         """Return whether the run refutes `curve` at significance `level`."""
         return self.p_value(curve, run) <= level
 
 
-def error_above(curve: TradeOff, rank: float) -> float:
-    """Return the mean error of the best guess among the canaries that are surer than the fraction `rank` of all.
+def error_above(curve: TradeOff, rank: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean error of the best guess among the canaries that are surer than a fraction of all, (n,).
 
-    At true-positive rate x the best guess of "in" errs on fbar^-1(x) of those out; by symmetry so does "out". Together
-    they guess x + fbar^-1(x) of all canaries and err on fbar^-1(x).
+    rank: (n,) the fractions, below 1. At true-positive rate x the best guess of "in" errs on fbar^-1(x) of those out;
+    by symmetry so does "out". Together they guess x + fbar^-1(x) of all canaries and err on fbar^-1(x).
 
     >>> from dpaudit.bounds.tradeoff import EpsilonDelta
-    >>> round(error_above(EpsilonDelta(1.0, 0.0), 0.0), 6)  # 1 / (1 + e)
-    0.268941
+    >>> error_above(EpsilonDelta(1.0, 0.0), np.zeros(1)).round(6).tolist()  # 1 / (1 + e)
+    [0.268941]
     """
-    guessed = 1 - rank
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        x = (low + high) / 2
-        low, high = (x, high) if x + curve.inverse_blow_up(x) <= guessed else (low, x)
-    return max(0.0, guessed - high) / guessed
+    guessed, low, width = 1 - rank, np.zeros_like(rank), 1.0
+    bits = max(1, 8 - (len(rank) - 1).bit_length())  # of x that are found at a time: more where ranks are few
+    for _ in range(-(-60 // bits)):
+        width /= 2**bits
+        x = low[:, None] + width * np.arange(1, 2**bits)
+        low += width * (x + curve.inverse_blow_ups(x) <= guessed[:, None]).sum(axis=1)
+    return np.maximum(0.0, guessed - low - width) / guessed
 
 
 @lru_cache(maxsize=64)
-def _ranks(canaries: int, guesses: int) -> list[float]:
+def _ranks(canaries: int, guesses: int) -> NDArray[np.float64]:
     """Return the quantiles of W at the middles of equal shares, or the rank 0 when all are guessed."""
     if guesses == canaries:
-        return [0.0]
-    shares: NDArray[np.float64] = (np.arange(_NODES) + 0.5) / _NODES
-    ranks: list[float] = betaincinv(canaries - guesses, guesses + 1, shares).tolist()
+        return np.zeros(1)
+    shares = (np.arange(_NODES) + 0.5) / _NODES
+    ranks: NDArray[np.float64] = betaincinv(canaries - guesses, guesses + 1, shares)
+    ranks.setflags(write=False)
     return ranks

@@ -84,6 +84,9 @@ class Split:
         """
         shuffled = np.random.default_rng(self.seed).permutation(len(labelled))
         chosen = round(self.fraction * len(labelled))
+        if not 0 < chosen < len(labelled):
+            expected = f"at least one of {len(labelled)} rows to choose on and one to test on"
+            raise InputError("fraction", self.fraction, expected)
         return _rows(labelled, shuffled[:chosen]), _rows(labelled, shuffled[chosen:])
 
 

@@ -14,6 +14,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
 from dpaudit.errors import InputError
 
@@ -35,6 +36,9 @@ class TradeOff(Protocol):
     def inverse_blow_up(self, x: float) -> float:
         """Return the smallest false-positive rate at which the true-positive rate `x` is possible: f(1 - x)."""
 
+    def inverse_blow_ups(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return `inverse_blow_up` of each true-positive rate, same shape."""
+
 
 def false_negative_rate(curve: TradeOff, false_positive_rate: ArrayLike) -> NDArray[np.float64]:
     """Return f at each false-positive rate, for plots.
@@ -43,7 +47,7 @@ def false_negative_rate(curve: TradeOff, false_positive_rate: ArrayLike) -> NDAr
     [1.0, 0.75, 0.0]
     """
     rates = np.atleast_1d(np.asarray(false_positive_rate, dtype=np.float64))
-    return np.array([curve.inverse_blow_up(1 - rate) for rate in rates.tolist()])
+    return curve.inverse_blow_ups(1 - rates)
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,13 @@ class EpsilonDelta:
             return max(0.0, gentle)
         return max(0.0, gentle, 1 - self.delta - math.exp(self.epsilon) * (1 - x))
 
+    def inverse_blow_ups(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return `inverse_blow_up` of each true-positive rate, same shape."""
+        gentle = np.maximum(0.0, math.exp(-self.epsilon) * (x - self.delta))
+        if self.epsilon > _MAX_EPSILON:
+            return gentle
+        return np.maximum(gentle, 1 - self.delta - math.exp(self.epsilon) * (1 - x))
+
 
 @dataclass(frozen=True)
 class Gaussian:
@@ -87,6 +98,11 @@ class Gaussian:
         if x >= 1:
             return 1.0
         return math.erfc((self.mu - _quantile(x)) * _ROOT_HALF) / 2
+
+    def inverse_blow_ups(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return `inverse_blow_up` of each true-positive rate, same shape."""
+        rates: NDArray[np.float64] = ndtr(ndtri(np.clip(x, 0.0, 1.0)) - self.mu)
+        return rates
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +134,10 @@ class Profile:
     def inverse_blow_up(self, x: float) -> float:
         """Return the smallest false-positive rate at which the true-positive rate `x` is possible."""
         return max(0.0, self._lines.gentle(x), self._lines.steep(1 - x))
+
+    def inverse_blow_ups(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return `inverse_blow_up` of each true-positive rate, same shape."""
+        return np.maximum(0.0, np.maximum(self._lines.gentle_at(x), self._lines.steep_at(1 - x)))
 
 
 @dataclass(frozen=True)
@@ -162,6 +182,18 @@ class _Envelope:
         """Return the highest line of slope at least 1 at `1 - distance`."""
         k = bisect_right(self.meet_y, distance)
         return 1 - self.deltas[k] - math.exp(self.epsilons[k]) * distance
+
+    def gentle_at(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return `gentle` of each x, same shape."""
+        k = np.searchsorted(self.meet_x, x, side="right")
+        lines: NDArray[np.float64] = np.exp(-np.array(self.epsilons))[k] * (x - np.array(self.deltas)[k])
+        return lines
+
+    def steep_at(self, distance: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return `steep` of each distance, same shape."""
+        k = np.searchsorted(self.meet_y, distance, side="right")
+        lines: NDArray[np.float64] = 1 - np.array(self.deltas)[k] - np.exp(self.epsilons)[k] * distance
+        return lines
 
 
 def _meeting(epsilon: float, delta: float, gentler_epsilon: float, steeper_delta: float) -> float:

@@ -22,6 +22,7 @@ from scipy.special import betainccinv, ndtri
 from dpaudit.bounds.clopper_pearson import Confusion, rate_limits
 from dpaudit.bounds.significance import check_confidence, smallest_level
 from dpaudit.bounds.strategies import Bonferroni, Dkw, FixedThreshold, KFold, Split, ThresholdStrategy
+from dpaudit.bounds.thresholds import best_threshold, corners, error_counts
 from dpaudit.errors import InputError
 from dpaudit.results import Bound
 
@@ -129,33 +130,25 @@ def _rate_test(
         case KFold():
             confusions = _chosen(strategy.parts(labelled), family, level, trials)
         case Dkw():
-            confusions = [confusion_at(labelled, threshold, trials) for threshold in _corners(labelled)]
-            return _RateTest(confusions=confusions, limits=_band, share=1.0)
+            return _RateTest(confusions=_at_corners(labelled, trials), limits=_band, share=1.0)
         case _:
             assert_never(strategy)
     return _RateTest(confusions=confusions, limits=limits, share=1 / len(confusions))
 
 
-def _corners(labelled: LabelledScores) -> list[float]:
-    """Return the thresholds at the corners of the convex hull of the two error counts.
-
-    A trade-off curve is convex, so what lies on or above it is a convex set: if all corners do, every threshold does.
-    """
-    thresholds = np.unique(labelled.scores)
-    outside, inside = np.sort(labelled.scores[~labelled.member]), np.sort(labelled.scores[labelled.member])
-    above = (len(outside) - np.searchsorted(outside, thresholds, side="right")).tolist()
-    below = np.searchsorted(inside, thresholds, side="right").tolist()
-    hull: list[int] = []
-    for index in range(len(thresholds) - 1, -1, -1):  # false positives rise, false negatives fall
-        while len(hull) > 1 and _turns_up(above, below, hull[-2], hull[-1], index):
-            hull.pop()
-        hull.append(index)
-    return [float(thresholds[index]) for index in hull]
-
-
-def _turns_up(x: list[int], y: list[int], first: int, middle: int, last: int) -> bool:
-    """Return whether the middle of three points lies on or above the line through the other two."""
-    return (x[middle] - x[first]) * (y[last] - y[first]) <= (x[last] - x[first]) * (y[middle] - y[first])
+def _at_corners(labelled: LabelledScores, trials: Trials) -> list[Confusion]:
+    """Return the counts at the thresholds of which one refutes a curve if any threshold does."""
+    errors, members = error_counts(labelled), int(labelled.member.sum())
+    return [
+        Confusion(
+            true_positives=members - int(errors.false_negatives[index]),
+            in_trials=members,
+            false_positives=int(errors.false_positives[index]),
+            out_trials=len(labelled) - members,
+            trials=trials,
+        )
+        for index in corners(errors)
+    ]
 
 
 def _first_refuting(curve: TradeOff, pairs: list[Pair]) -> int | None:
@@ -184,12 +177,20 @@ def _chosen(
 
 def _best_threshold(part: LabelledScores, tested: int, family: Family[Curve], level: float) -> float:
     """Return the threshold whose Clopper-Pearson bound is largest, were the rates the same among `tested` rows."""
-    thresholds, scale = np.unique(part.scores), tested / len(part)
-    outside, inside = np.sort(part.scores[~part.member]), np.sort(part.scores[part.member])
-    above = len(outside) - np.searchsorted(outside, thresholds, side="right")
-    below = np.searchsorted(inside, thresholds, side="right")
-    false_positive = _upper_rates(scale * above, scale * len(outside), level)
-    false_negative = _upper_rates(scale * below, scale * len(inside), level)
+    scale, members = tested / len(part), int(part.member.sum())
+
+    def worth(above: NDArray[np.int64], below: NDArray[np.int64]) -> NDArray[np.float64]:
+        false_positive = _upper_rates(scale * above, scale * (len(part) - members), level)
+        false_negative = _upper_rates(scale * below, scale * members, level)
+        return _worth(family, false_positive, false_negative)
+
+    return best_threshold(error_counts(part), worth)
+
+
+def _worth(
+    family: Family[Curve], false_positive: NDArray[np.float64], false_negative: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return what limits of the two rates refute, up to a growing function of it."""
     with np.errstate(divide="ignore", invalid="ignore"):
         if family.hypothesis == "any":
             value = np.maximum(
@@ -198,7 +199,7 @@ def _best_threshold(part: LabelledScores, tested: int, family: Family[Curve], le
             )
         else:
             value = ndtri(1 - false_positive) - ndtri(false_negative)
-    return float(thresholds[int(np.argmax(np.nan_to_num(value, nan=-np.inf)))])
+    return np.nan_to_num(value, nan=-np.inf)
 
 
 def _upper_rates(counts: NDArray[np.floating[Any]], trials: float, level: float) -> NDArray[np.float64]:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dpaudit.errors import InputError
+from dpaudit.cli.mechanisms import MechanismOptions
+from dpaudit.errors import FalsifiedError, InputError
 
 if TYPE_CHECKING:
     from dpaudit.own_scores import Asked
+    from dpaudit.own_streams import Watched
     from dpaudit.results import Bound
 
 __all__ = ["bound"]
 
+_STANDARD_INPUT = "-"
+
 Source = Annotated[
-    Path | None, typer.Argument(help="A run folder, or a csv, parquet or npz file with columns score and member.")
+    Path | None,
+    typer.Argument(
+        help="A run folder; a csv, parquet or npz file with columns score and member (or correct, or cosine); or - for "
+        "guesses on standard input."
+    ),
 ]
 
 
@@ -28,20 +37,34 @@ def bound(  # noqa: PLR0913 (the options of a command)
     ] = None,
     confidence: Annotated[float, typer.Option(help="Of every single bound.")] = 0.95,
     method: Annotated[str | None, typer.Option(help="See `dpaudit list bounds`.")] = None,
-    hypothesis: Annotated[str | None, typer.Option(help="any or gaussian: what is refuted.")] = None,
+    hypothesis: Annotated[str | None, typer.Option(help="any, gaussian or accountant: what is refuted.")] = None,
     lower_is_member: Annotated[bool, typer.Option("--lower-is-member", help="Low scores mean member.")] = False,
     independent_runs: Annotated[
         bool, typer.Option("--independent-runs", help="Every row is a run of its own, not a canary of one run.")
     ] = False,
     guesses_in: Annotated[int | None, typer.Option(help="Guess so many highest scores in: fixed beforehand.")] = None,
     guesses_out: Annotated[int | None, typer.Option(help="Guess so many lowest scores out.")] = None,
-    canaries: Annotated[int | None, typer.Option(help="Counts: coins that were tossed.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Higher scores mean in: fixed beforehand.")] = None,
+    promise: Annotated[
+        float | None, typer.Option(help="betting: the epsilon claimed; exit code 3 as soon as it is refuted.")
+    ] = None,
+    dimension: Annotated[int | None, typer.Option(help="one-shot: of the space the cosines were taken in.")] = None,
+    canaries: Annotated[int | None, typer.Option(help="Counts, betting: coins that were tossed.")] = None,
     guesses: Annotated[int | None, typer.Option(help="Counts: coins that were guessed.")] = None,
     correct: Annotated[int | None, typer.Option(help="Counts: guesses that were right.")] = None,
     tp: Annotated[int | None, typer.Option(help="Counts: members called in.")] = None,
     fn: Annotated[int | None, typer.Option(help="Counts: members called out.")] = None,
     fp: Annotated[int | None, typer.Option(help="Counts: non-members called in.")] = None,
     tn: Annotated[int | None, typer.Option(help="Counts: non-members called out.")] = None,
+    noise_multiplier: Annotated[
+        float | None, typer.Option(help="accountant: noise std / add-remove sensitivity, as it is claimed.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="accountant: number of updates.")] = None,
+    sampling_rate: Annotated[float | None, typer.Option(help="accountant: chance of a record to be in a step.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="accountant: expected batch size, for the rate.")] = None,
+    dataset_size: Annotated[int | None, typer.Option(help="accountant: records that could be in.")] = None,
+    sampling: Annotated[str, typer.Option(help="accountant: poisson, shuffle or full.")] = "poisson",
+    adjacency: Annotated[str, typer.Option(help="accountant: add-remove, replace-one or zero-out.")] = "add-remove",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
@@ -53,29 +76,54 @@ def bound(  # noqa: PLR0913 (the options of a command)
       dpaudit bound scores.csv --delta 1e-5 --json
 
       dpaudit bound --method one-run-fdp --hypothesis gaussian --canaries 1000 --guesses 100 --correct 90 --delta 1e-5
+
+      dpaudit bound scores.csv --hypothesis accountant --noise-multiplier 1 --sampling-rate 0.01 --steps 99 --delta 1e-5
+
+      dpaudit bound guesses.csv --method betting --canaries 1000 --promise 2 --delta 1e-5
     """
     if source is not None and source.is_dir():
         _of_folder(source, as_json=as_json, quiet=quiet)
         return
     from dpaudit.own_scores import Asked  # noqa: PLC0415 (imports stay lazy for --help)
 
-    if source is not None and not source.exists():
+    if source is not None and str(source) != _STANDARD_INPUT and not source.exists():
         raise InputError("source", str(source), "a run folder or a file of scores")
     if delta is None:
         raise InputError("--delta", None, "a number of at least 0 and below 1")
-    fixed = _fixed(guesses_in, guesses_out)
     asked = Asked(
         delta=delta,
         confidence=confidence,
         method=method,
         hypothesis=hypothesis,
-        guesses=fixed,
+        guesses=_fixed(guesses_in, guesses_out),
+        threshold=threshold,
         independent_runs=independent_runs,
+        promise=promise,
+        canaries=canaries,
+        dimension=dimension,
+        mechanism=MechanismOptions(
+            noise_multiplier=noise_multiplier,
+            steps=steps,
+            sampling_rate=sampling_rate,
+            batch_size=batch_size,
+            dataset_size=dataset_size,
+            sampling=sampling,
+            adjacency=adjacency,
+        ).mechanism(hypothesis),
     )
-    if source is not None:
-        _of_file(source, asked, lower_is_member=lower_is_member, as_json=as_json)
-    else:
+    counts = {"--guesses": guesses, "--correct": correct, "--tp": tp, "--fn": fn, "--fp": fp, "--tn": tn}
+    if source is None:
         _of_counts(asked, (canaries, guesses, correct), (tp, fn, fp, tn), as_json=as_json)
+        return
+    for option, count in counts.items():
+        if count is not None:
+            raise InputError(option, count, f"nothing beside {source}: counts stand for a file")
+    if method == "betting" or str(source) == _STANDARD_INPUT:
+        _of_stream(source, asked, lower_is_member=lower_is_member, as_json=as_json)
+    elif method == "one-shot":
+        _of_cosines(source, asked, as_json=as_json)
+    else:
+        _of_file(source, asked, lower_is_member=lower_is_member, as_json=as_json)
 
 
 def _of_folder(folder: Path, *, as_json: bool, quiet: bool) -> None:
@@ -104,6 +152,43 @@ def _of_file(path: Path, asked: Asked, *, lower_is_member: bool, as_json: bool) 
         auc_value = metrics["auc"]
         typer.echo(f"{len(labelled)} rows, AUC {auc_value.value:.4f} ({auc_value.low:.4f} to {auc_value.high:.4f})")
     _show(bounds, found, as_json=as_json)
+
+
+def _of_stream(source: Path, asked: Asked, *, lower_is_member: bool, as_json: bool) -> None:
+    from dataclasses import replace  # noqa: PLC0415 (imports stay lazy for --help)
+
+    from dpaudit.own_streams import bound_stream, guesses_of_lines, read_guesses  # noqa: PLC0415
+
+    if str(source) == _STANDARD_INPUT:
+        if asked.method != "betting":
+            raise InputError("--method", asked.method, "betting, the one that takes guesses from standard input")
+        watched = bound_stream(guesses_of_lines(sys.stdin), asked)
+    else:
+        rights, tossed = read_guesses(source, lower_is_member=lower_is_member)
+        canaries = tossed if asked.canaries is None else asked.canaries
+        watched = bound_stream(rights.tolist(), replace(asked, canaries=canaries))
+    facts = {"promise": watched.promise, "refuted_at": watched.refuted_at}
+    _show([watched.bound], _plain(watched.bound) | facts, as_json=as_json)
+    _say_promise(watched, as_json=as_json)
+
+
+def _say_promise(watched: Watched, *, as_json: bool) -> None:
+    """Say what became of the promise: refuted is exit code 3."""
+    if watched.promise is None:
+        return
+    bound = watched.bound
+    said = f"the promise of epsilon {watched.promise:g} at delta {bound.delta:g}"
+    if watched.refuted_at is not None:
+        raise FalsifiedError(f"{said} is refuted at guess {watched.refuted_at} (p = {bound.p_value:.2g})")
+    if not as_json:
+        typer.echo(f"{bound.counts.guesses[0]} guesses do not refute {said} (p = {bound.p_value:.2g})")
+
+
+def _of_cosines(source: Path, asked: Asked, *, as_json: bool) -> None:
+    from dpaudit.own_streams import bound_cosines, read_cosines  # noqa: PLC0415 (imports stay lazy for --help)
+
+    found = bound_cosines(read_cosines(source), asked)
+    _show([found], _plain(found), as_json=as_json)
 
 
 def _of_counts(asked: Asked, guessed: tuple[int | None, ...], rates: tuple[int | None, ...], *, as_json: bool) -> None:

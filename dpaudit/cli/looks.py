@@ -84,11 +84,16 @@ def _rows(what: str) -> list[list[str]]:
         return [["name", "title"], *([name, load_recipe(name).recipe.title or ""] for name in names)]
     if what == "bounds":
         from dpaudit.bounds.methods import METHODS  # noqa: PLC0415 (imports scipy)
+        from dpaudit.own_scores import NEEDS  # noqa: PLC0415
 
-        head = ["method", "takes", "hypotheses", "guarantee", "summary", "source"]
-        found = METHODS.values()
-        rows = [[m.name, m.takes, ", ".join(m.hypotheses), m.guarantee, m.summary, m.source] for m in found]
-        return [head, *rows]
+        head = ["method", "takes", "hypotheses", "guarantee", "summary", "source", "needs"]
+        return [
+            head,
+            *(
+                [m.name, m.takes, ", ".join(m.testable), m.guarantee, m.summary, m.source, NEEDS[m.takes]]
+                for m in METHODS.values()
+            ),
+        ]
     if what not in _GROUPS:
         raise InputError("what", what, f"one of recipes, bounds, {', '.join(_GROUPS)}")
     from dpaudit.discovery import available  # noqa: PLC0415 (may import torch)

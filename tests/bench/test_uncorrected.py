@@ -8,7 +8,7 @@ import pytest
 from dpaudit.bench.certified import certified
 from dpaudit.bench.estimates import estimates
 from dpaudit.bench.known import KNOWN, NOISE
-from dpaudit.bench.uncorrected import best_clopper_pearson, uncorrected
+from dpaudit.bench.uncorrected import best_clopper_pearson, best_jeffreys, best_jeffreys_of_cosines, uncorrected
 from dpaudit.bounds.clopper_pearson import clopper_pearson_bound
 from dpaudit.bounds.family import Family, any_family, gaussian_family
 from dpaudit.bounds.trials import confusion_at
@@ -46,7 +46,20 @@ def test_the_best_of_all_choices_is_no_smaller_than_one_of_them(index: int) -> N
     assert 0 < one <= candidate.epsilon(candidate.family, runs) + 1e-6
 
 
-@pytest.mark.parametrize(("index", "share"), [(0, 0.1), (1, 0.1), (4, 0.3)])
+def test_lower_limits_of_the_one_shot_paper() -> None:
+    rng = np.random.default_rng(0xBAD5EED)
+    scores = np.concatenate([rng.normal(1, 1, 100), rng.normal(0, 1, 100)])
+    labelled = LabelledScores(scores=scores, member=np.arange(200) < 100)
+    assert best_jeffreys(labelled, delta=1e-2, level=1e-2) == pytest.approx(0.6839449, abs=1e-6)
+    for dimension, published in ((200, 1.394838), (2000, 1.3880321)):
+        unit = dimension**-0.5
+        cosines = np.random.default_rng(0xBAD5EED).normal(unit, unit, 100)
+        assert best_jeffreys_of_cosines(cosines, dimension, delta=1e-2, level=1e-2) == pytest.approx(
+            published, abs=1e-6
+        )
+
+
+@pytest.mark.parametrize(("index", "share"), [(0, 0.1), (1, 0.1), (4, 0.3), (8, 0.1), (9, 0.4)])
 def test_the_best_of_all_choices_accuses_noise_too_often(index: int, share: float) -> None:
     candidate, rng = uncorrected()[index], np.random.default_rng(7)
     draw = NOISE.independent_runs if candidate.trials == "independent runs" else NOISE.one_run

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from dpaudit.bounds.betting import BettingTest, betting_bound
+from dpaudit.bounds.betting import BettingTest, betting_bound, watch
 from dpaudit.bounds.guesses import Guesses
 from dpaudit.bounds.one_run import Steinke
 from dpaudit.bounds.tradeoff import EpsilonDelta
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 GRID = np.arange(0.0, 8.0, 0.01)
 
 
-def watch(test: BettingTest, stream: list[bool]) -> BettingTest:
+def fed(test: BettingTest, stream: list[bool]) -> BettingTest:
     for right in stream:
         test.update(right=right)
     return test
@@ -36,7 +36,7 @@ def test_wealth_is_the_product_of_its_bets() -> None:
         for right in stream:
             bet *= a / q if right else (1 - a) / (1 - q)
         wealth += bet / 32
-    test = watch(BettingTest(promise=EpsilonDelta(0.7, 0.0), canaries=10), stream)
+    test = fed(BettingTest(promise=EpsilonDelta(0.7, 0.0), canaries=10), stream)
     assert math.exp(test.log_wealth) == pytest.approx(wealth)
 
 
@@ -47,7 +47,7 @@ def test_wealth_is_a_martingale_where_the_promise_is_used_up() -> None:
     for history in range(256):
         stream = [bool(history >> k & 1) for k in range(8)]
         chance = q ** sum(stream) * (1 - q) ** (8 - sum(stream))
-        total += chance * math.exp(watch(BettingTest(promise=EpsilonDelta(1.0, 0.0), canaries=8), stream).log_wealth)
+        total += chance * math.exp(fed(BettingTest(promise=EpsilonDelta(1.0, 0.0), canaries=8), stream).log_wealth)
     assert total == pytest.approx(1.0)
 
 
@@ -77,8 +77,8 @@ def test_name_and_shame_needs_the_price_of_delta(most_allowed: Callable[[int, fl
         honest, forgetful = 0, 0
         for published in rng.binomial(2000, delta, size=300).tolist():
             stream = [True] * published
-            honest += watch(BettingTest(promise=EpsilonDelta(0.0, delta), canaries=2000), stream).p_value <= level
-            forgetful += watch(BettingTest(promise=EpsilonDelta(0.0, 0.0), canaries=2000), stream).p_value <= level
+            honest += fed(BettingTest(promise=EpsilonDelta(0.0, delta), canaries=2000), stream).p_value <= level
+            forgetful += fed(BettingTest(promise=EpsilonDelta(0.0, 0.0), canaries=2000), stream).p_value <= level
         assert honest <= most_allowed(300, level)
     assert forgetful > most_allowed(300, level)
 
@@ -122,8 +122,8 @@ def test_the_bound_is_the_grid_point_before_the_first_that_is_kept() -> None:
     counts = Guesses(canaries=600, guesses=600, correct=sum(stream))
     assert found.epsilon < 3.0
     assert found.epsilon > 2.0
-    assert watch(BettingTest(promise=EpsilonDelta(found.epsilon, 1e-6), canaries=600), stream).p_value <= 0.05
-    assert watch(BettingTest(promise=EpsilonDelta(found.epsilon + 0.01, 1e-6), canaries=600), stream).p_value > 0.05
+    assert fed(BettingTest(promise=EpsilonDelta(found.epsilon, 1e-6), canaries=600), stream).p_value <= 0.05
+    assert fed(BettingTest(promise=EpsilonDelta(found.epsilon + 0.01, 1e-6), canaries=600), stream).p_value > 0.05
     assert fixed.refutes(EpsilonDelta(found.epsilon, 1e-6), counts, 0.05), "stopping at any time costs something"
     assert betting_bound([], GRID, canaries=5, delta=0.0, confidence=0.95).epsilon == 0.0
 
@@ -136,8 +136,46 @@ def test_impossible_streams_are_refused() -> None:
     with pytest.raises(InputError, match="guesses"):
         betting_bound([True] * 11, GRID, canaries=10, delta=0.0, confidence=0.95)
     with pytest.raises(InputError, match="guesses"):
-        watch(BettingTest(promise=EpsilonDelta(1.0, 0.0), canaries=2), [True] * 3)
+        fed(BettingTest(promise=EpsilonDelta(1.0, 0.0), canaries=2), [True] * 3)
     with pytest.raises(InputError, match="epsilons"):
         betting_bound([True], np.array([1.0, 0.5]), canaries=10, delta=0.0, confidence=0.95)
     with pytest.raises(InputError, match="canaries"):
         BettingTest(promise=EpsilonDelta(1.0, 0.0), canaries=0)
+
+
+@pytest.mark.parametrize(("guesses", "accuracy"), [(0, 0.5), (6, 1.0), (6, 0.0), (40, 0.5), (300, 0.8), (300, 0.97)])
+def test_the_bound_equals_watching_every_epsilon_guess_by_guess(guesses: int, accuracy: float) -> None:
+    stream = (np.random.default_rng(8).random(guesses) < accuracy).tolist()
+    grid = np.arange(0.0, 6.0, 0.05)
+    refuted = [
+        fed(BettingTest(promise=EpsilonDelta(eps, 1e-5), canaries=400), stream).p_value <= 0.05 for eps in grid.tolist()
+    ]
+    expected = grid[refuted.index(False) - 1] if refuted[0] else 0.0
+    assert betting_bound(stream, grid, canaries=400, delta=1e-5, confidence=0.95).epsilon == expected
+
+
+def test_watching_reads_nothing_beyond_the_guess_that_refutes() -> None:
+    test, stream = BettingTest(promise=EpsilonDelta(0.5, 0.0), canaries=1000), iter([False, True] * 3 + [True] * 100)
+    stopped = watch(test, stream, 0.05)
+    assert stopped == test.guesses == 106 - len(list(stream))
+    assert test.p_value <= 0.05
+    before = BettingTest(promise=EpsilonDelta(0.5, 0.0), canaries=1000)
+    assert watch(before, ([False, True] * 3 + [True] * 100)[: stopped - 1], 0.05) is None
+    assert before.p_value > 0.05
+
+
+@pytest.mark.parametrize("delta", [-1e-5, 1.0, float("nan")])
+def test_impossible_deltas_are_refused(delta: float) -> None:
+    with pytest.raises(InputError, match="delta"):
+        betting_bound([True], canaries=10, delta=delta, confidence=0.95)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_moment_of_wealth_is_missed(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    stream = (rng.random(300) < rng.uniform(0.3, 1)).tolist()
+    test, largest = BettingTest(promise=EpsilonDelta(float(rng.uniform(0, 3)), 0.0), canaries=300), 0.0
+    for right in stream:
+        test.update(right=right)
+        largest = max(largest, test.log_wealth)
+        assert test.p_value == min(1.0, math.exp(-largest))

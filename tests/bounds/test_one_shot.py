@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import betainc
 
-from dpaudit.bounds.gdp import gdp_epsilon
+from dpaudit.bounds.gdp import gdp_epsilon, gdp_mu
 from dpaudit.bounds.one_shot import one_shot_epsilon, one_shot_estimate, two_gaussian_delta, two_gaussian_epsilon
 from dpaudit.errors import InputError
 
@@ -19,6 +19,18 @@ LAWS = [((0.0, 1.0), (1.0, 1.0)), ((0.0, 1.0), (0.7, 1.5)), ((2.0, 0.4), (1.0, 1
 def test_published_estimates(dimension: int, eps: float) -> None:
     unit = dimension**-0.5
     assert one_shot_epsilon(unit, unit, dimension, 1e-2) == pytest.approx(eps, abs=1e-6)
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 1.0, 5.0])
+@pytest.mark.parametrize("delta", [1e-5, 1e-2])
+@pytest.mark.parametrize("sensitivity", [1e-2, 1.0, 10.0])
+@pytest.mark.parametrize("difference", [-1e-12, 0.0, 1e-12])
+def test_noise_calibrated_to_an_epsilon_gives_it_back(
+    epsilon: float, delta: float, sensitivity: float, difference: float
+) -> None:
+    noise = sensitivity / gdp_mu(epsilon, delta)
+    found = two_gaussian_epsilon((0.0, noise), (sensitivity, noise + difference), delta)
+    assert found == pytest.approx(epsilon, rel=1e-6)
 
 
 @pytest.mark.parametrize(("first", "second"), LAWS)
@@ -62,7 +74,7 @@ def test_the_estimate_recovers_a_gaussian_mechanism() -> None:
     cosines = np.random.default_rng(1).normal(1.5, 1.0, size=20_000) / 200
     found = one_shot_estimate(cosines, 40_000, delta=1e-5)
     assert found.epsilon == pytest.approx(gdp_epsilon(1.5, 1e-5), rel=0.03)
-    assert (found.guarantee, found.hypothesis, found.confidence) == ("estimate", "none", 0.0)
+    assert (found.guarantee, found.hypothesis, found.confidence) == ("estimate", "none", None)
 
 
 def test_the_estimate_is_no_bound() -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dpaudit.bounds.tradeoff import TradeOff
     from dpaudit.results import Bound
 
 TEST = OrderStatistics()
@@ -29,6 +30,10 @@ TEST = OrderStatistics()
 def bound(canaries: int, guesses: int, correct: int) -> Bound:
     planned = PlannedTest(test=TEST, family=gaussian_family(delta=1e-5), confidence=0.95)
     return max_p_bound(planned, [Guesses(canaries=canaries, guesses=guesses, correct=correct)], strategy="fixed")
+
+
+def error_at(curve: TradeOff, rank: float) -> float:
+    return float(error_above(curve, np.array([rank]))[0])
 
 
 @pytest.mark.parametrize(
@@ -53,13 +58,40 @@ def test_published_p_values_of_that_mechanism(correct: int, p_value: float) -> N
 
 
 def test_errors_of_the_best_guess() -> None:
-    assert error_above(Gaussian(1.0), 0.0) == pytest.approx(ndtr(-0.5))
-    assert error_above(EpsilonDelta(1.0, 1e-5), 0.0) == pytest.approx((1 - 1e-5) / (1 + math.e))
-    assert error_above(EpsilonDelta(1.0, 0.3), 0.8) == pytest.approx(0.0, abs=1e-12)
+    assert error_at(Gaussian(1.0), 0.0) == pytest.approx(ndtr(-0.5))
+    assert error_at(EpsilonDelta(1.0, 1e-5), 0.0) == pytest.approx((1 - 1e-5) / (1 + math.e))
+    assert error_at(EpsilonDelta(1.0, 0.3), 0.8) == pytest.approx(0.0, abs=1e-12)
     # Gaussian, closed form: |log-likelihood ratio| above mu c
     mu, c = 1.2, 0.7
     wrong, right = ndtr(-c - mu / 2), ndtr(-c + mu / 2)
-    assert error_above(Gaussian(mu), 1 - wrong - right) == pytest.approx(wrong / (wrong + right), rel=1e-9)
+    assert error_at(Gaussian(mu), 1 - wrong - right) == pytest.approx(wrong / (wrong + right), rel=1e-9)
+
+
+def error_by_a_loop(curve: TradeOff, rank: float) -> float:
+    """Return `error_above` of one rank, by bisection on one number."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        x = (low + high) / 2
+        low, high = (x, high) if x + curve.inverse_blow_up(x) <= 1 - rank else (low, x)
+    return max(0.0, 1 - rank - high) / (1 - rank)
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        Gaussian(0.0),
+        Gaussian(1.3),
+        EpsilonDelta(0.0, 0.0),
+        EpsilonDelta(2.0, 0.1),
+        EpsilonDelta(900.0, 0.0),
+        Profile(np.array([0.0, 1.0, 3.0]), np.array([0.4, 0.2, 0.01])),
+    ],
+    ids=repr,
+)
+def test_all_ranks_at_once_give_what_each_rank_gives(curve: TradeOff) -> None:
+    ranks = np.concatenate([np.linspace(0, 0.999, 60), [1 - 1e-6]])
+    one_by_one = [error_by_a_loop(curve, rank) for rank in ranks.tolist()]
+    np.testing.assert_allclose(error_above(curve, ranks), one_by_one, rtol=1e-12, atol=1e-12)
 
 
 def test_a_profile_of_a_gaussian_is_a_gaussian() -> None:

@@ -47,6 +47,13 @@ def test_the_parts_of_a_split_are_all_rows_once() -> None:
     assert sorted([*chosen.scores, *tested.scores]) == list(range(101))
 
 
+def test_a_split_that_leaves_a_side_empty_is_refused() -> None:
+    few = LabelledScores(scores=np.arange(3.0), member=np.array([True, False, True]))
+    for fraction in (0.1, 0.9):
+        with pytest.raises(InputError, match="at least one of 3 rows"):
+            Split(fraction=fraction).parts(few)
+
+
 @pytest.mark.parametrize("runs", [1, 2])
 def test_pure_noise(runs: int, gaussian_run: GaussianRun, most_allowed: Callable[[int, float], int]) -> None:
     rng = np.random.default_rng(runs)

@@ -98,6 +98,14 @@ def test_grid_points_beyond_floating_point_are_left_out() -> None:
     assert EpsilonDelta(1e4, 0.0).inverse_blow_up(0.7) == 0.0
 
 
+@pytest.mark.parametrize("curve", [*CURVES, EpsilonDelta(1e4, 0.2), gaussian_profile(0.5, 1)], ids=repr)
+def test_a_column_of_rates_gives_what_each_rate_gives(curve: TradeOff) -> None:
+    rates = np.concatenate([RATES, [1e-300, 1e-12, 1 - 1e-12]])
+    one_by_one = [curve.inverse_blow_up(rate) for rate in rates.tolist()]
+    np.testing.assert_allclose(curve.inverse_blow_ups(rates), one_by_one, rtol=1e-10, atol=1e-300)
+    assert curve.inverse_blow_ups(rates.reshape(2, -1)).shape == (2, len(rates) // 2)
+
+
 def test_the_ends() -> None:
     for curve in CURVES:
         assert curve.inverse_blow_up(0.0) == pytest.approx(0.0, abs=1e-12)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from scipy.special import betainccinv, ndtri
 
 from dpaudit.bounds import trials as module
-from dpaudit.bounds.clopper_pearson import clopper_pearson_bound
-from dpaudit.bounds.family import any_family, gaussian_family
+from dpaudit.bounds.clopper_pearson import Confusion, clopper_pearson_bound
+from dpaudit.bounds.family import Family, any_family, gaussian_family
 from dpaudit.bounds.strategies import (
     Bonferroni,
     Dkw,
@@ -159,15 +160,43 @@ def test_epsilon_delta_needs_no_gaussian() -> None:
     assert bound.p_value < 1e-4
 
 
+def tied(rng: np.random.Generator, each: int) -> LabelledScores:
+    runs = trials(rng, rng.uniform(0, 3), each)
+    return LabelledScores(scores=np.round(runs.scores, int(rng.integers(0, 4))), member=runs.member)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_corners_refute_whatever_some_threshold_refutes(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    member = rng.random(300) < 0.5
-    scores = np.round(rng.normal(size=300) + rng.uniform(0, 3) * member, int(rng.integers(0, 4))).astype(np.float64)
-    labelled = LabelledScores(scores=scores, member=member)
-    family, level = gaussian_family(delta=1e-5), 0.05
-    everywhere = [module._band(confusion_at(labelled, t, "independent runs"), level) for t in np.unique(scores)]
+    labelled, family = tied(np.random.default_rng(seed), 150), GDP
+    everywhere = [
+        module._band(confusion_at(labelled, t, "independent runs"), 0.05) for t in np.unique(labelled.scores).tolist()
+    ]
     slow = family.largest_refuted(lambda curve: any(curve.inverse_blow_up(1 - a) > b for a, b in everywhere))
     fast = bound_trials(family, labelled, Dkw(), confidence=0.95, trials="independent runs")
     assert fast.epsilon == slow.epsilon
-    assert set(module._corners(labelled)) <= set(np.unique(scores).tolist())
+
+
+def bound_at(family: Family[Any], counts: Confusion, scale: float, level: float) -> float:
+    """Return what one threshold is worth, if the same rates were seen among `scale` times as many rows."""
+
+    def limit(errors: int, trials: int) -> float:
+        more, all_trials = scale * errors, scale * trials
+        return 1.0 if more >= all_trials else float(betainccinv(more + 1, all_trials - more, level / 2))
+
+    a, b = limit(counts.false_positives, counts.out_trials), limit(counts.false_negatives, counts.in_trials)
+    if family.hypothesis == "gaussian":
+        return float(ndtri(1 - a) - ndtri(b))
+    if max(a, b) >= 1 - family.delta:
+        return -math.inf
+    return max(math.log((1 - b - family.delta) / a), math.log((1 - a - family.delta) / b))
+
+
+@pytest.mark.parametrize("family", [GDP, any_family(delta=0.0), any_family(delta=0.3)], ids=["gdp", "pure", "any"])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_threshold_chosen_is_the_best_of_a_loop(family: Family[Any], seed: int) -> None:
+    part = tied(np.random.default_rng(seed), 100)
+    for tested, level in ((200, 0.05), (50, 0.2), (800, 0.01)):
+        counts = {t: confusion_at(part, t, "independent runs") for t in np.unique(part.scores).tolist()}
+        slow = {t: bound_at(family, found, tested / 200, level) for t, found in counts.items()}
+        chosen = module._best_threshold(part, tested, family, level)
+        assert chosen == max(slow, key=lambda t: slow[t])  # the first of the largest
