@@ -14,7 +14,7 @@ from dpaudit.accounting.events import mechanism_event
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.accounting.parts import Parts, Unaccountable, coarse_parts, gaussian_parts
 from dpaudit.accounting.prv import prv_epsilon, prv_grid
-from dpaudit.accounting.rdp import ORDERS_IN_WORDS, renyi_epsilon
+from dpaudit.accounting.rdp import ORDERS_IN_WORDS, renyi_epsilon, twice_removed_epsilon
 from dpaudit.errors import DpauditError, InputError
 from dpaudit.results import Guarantee
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from dpaudit.mechanism import Adjacency, Mechanism
 
-__all__ = ["DisagreementError", "event_guarantees", "guarantees", "headline", "tight_guarantee"]
+__all__ = ["DisagreementError", "event_guarantees", "guarantees", "headline", "premise_of", "tight_guarantee"]
 
 _TOLERANCE = 1e-3
 _MOST_PARTS = 80
@@ -52,7 +52,7 @@ def guarantees(mechanism: Mechanism, delta: float) -> tuple[Guarantee, ...]:
         InputError: delta is not between 0 and 1.
         DisagreementError: PLD and PRV differ by more than 1 % and 0.02, or RDP is below PLD.
     """
-    return event_guarantees(mechanism_event(mechanism), mechanism.adjacency, delta, _premise(mechanism))
+    return event_guarantees(mechanism_event(mechanism), mechanism.adjacency, delta, premise_of(mechanism))
 
 
 def event_guarantees(event: DpEvent, adjacency: Adjacency, delta: float, premise: str = "") -> tuple[Guarantee, ...]:
@@ -61,6 +61,8 @@ def event_guarantees(event: DpEvent, adjacency: Adjacency, delta: float, premise
         raise InputError("delta", delta, "a number between 0 and 1, both excluded")
     parts, rounding = _accountable_parts(event)
     answers = [_answer_of(name, parts, adjacency, delta) for name in _ACCOUNTANTS]
+    if adjacency == "replace-one" and not isinstance(parts, str) and all(each.epsilon is None for each in answers):
+        answers = _of_last_resort(answers, parts, delta)
     premises = "; ".join(text for text in (premise, rounding) if text)
     found = tuple(_finished(answer, adjacency, delta, premises) for answer in answers)
     _check_agreement(*found)
@@ -121,7 +123,8 @@ def _finished(answer: Guarantee, adjacency: Adjacency, delta: float, premise: st
     return answer.model_copy(update={"delta": delta, "adjacency": adjacency, "note": note})
 
 
-def _premise(mechanism: Mechanism) -> str:
+def premise_of(mechanism: Mechanism) -> str:
+    """Return what an account of this sampling takes for granted, to be put before each note; empty if nothing."""
     if mechanism.sampling == "shuffle" and mechanism.adjacency != "add-remove":
         return "each record once per epoch, no amplification by shuffling"
     return ""
@@ -163,6 +166,18 @@ def _rdp(parts: Parts, adjacency: Adjacency, delta: float) -> Guarantee:
     by_replacement = adjacency == "zero-out" and parts[0].without_replacement
     null = "; a null record counted as a replacement" if by_replacement else ""
     return _answer("RDP", found.epsilon, f"{ORDERS_IN_WORDS}{left_out}; best order {found.order:g}{null}")
+
+
+def _of_last_resort(answers: list[Guarantee], parts: Parts, delta: float) -> list[Guarantee]:
+    """Return what can still be said of Poisson sampling under replace-one: twice add-remove, or a lower bound."""
+    tight, renyi, second = answers
+    if any(part.without_replacement for part in parts):
+        return answers
+    if (epsilon := twice_removed_epsilon(parts, delta)) is not None:
+        note = "twice add-remove, as a replacement is a removal and an addition: over-stated"
+        return [tight, _answer("RDP", epsilon, f"{note}; {ORDERS_IN_WORDS}"), second]
+    floor = pld.epsilon_floor(parts, "replace-one")
+    return [_answer("PLD", floor, tight.note, exceeds=True), renyi, second] if delta < pld.FLOOR_DELTA else answers
 
 
 def _prv(parts: Parts, _: Adjacency, delta: float) -> Guarantee:

@@ -111,11 +111,11 @@ def _largest(promised: Callable[[int], float], target_epsilon: float, start: int
 def _bracket(target_epsilon: float, delta: float, mechanism: Mechanism) -> tuple[float, float]:
     """Return noise multipliers, a factor of 2 apart, of which the first is too small and the second is enough."""
     lowest, highest = _NOISE_RANGE
-    if _epsilon(mechanism, highest, delta) > target_epsilon:
-        raise InputError("target_epsilon", target_epsilon, f"one that noise multiplier {highest:g} can promise")
     high = 1.0
     while _epsilon(mechanism, high, delta) > target_epsilon:
         high *= 2
+        if high > highest:
+            raise InputError("target_epsilon", target_epsilon, f"one that noise multiplier {highest:g} can promise")
     while _epsilon(mechanism, high / 2, delta) <= target_epsilon:
         high /= 2
         if high < lowest:

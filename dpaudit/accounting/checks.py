@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dpaudit.accounting.facts import NoiseSample
 
-__all__ = ["dispersion_p_value", "noise_scale_interval", "noise_scale_p_value", "sampling_rate_p_value"]
+__all__ = [
+    "dispersion_p_value",
+    "fixed_draws_p_value",
+    "noise_scale_interval",
+    "noise_scale_p_value",
+    "sampling_rate_p_value",
+]
 
 _GAMMA_VARIANCE = 20.0
 _ROUNDING = 1e-6  # of a sum of squares of float32 numbers, relative
@@ -27,6 +33,24 @@ def sampling_rate_p_value(drawn: int, trials: int, rate: float) -> float:
     below = float(betainc(trials - drawn, drawn + 1, 1 - rate)) if drawn < trials else 1.0
     above = float(betainc(drawn, trials - drawn + 1, rate)) if drawn > 0 else 1.0
     return min(1.0, 2 * min(below, above))
+
+
+def fixed_draws_p_value(drawn: int, draws: int, share: float) -> float:
+    """Return a two-sided p-value of `drawn` members in `draws` drawn without replacement within each step.
+
+    share: of members among all records. A Chernoff bound, which drawing without replacement keeps (Hoeffding 1963,
+    theorem 4), so it is never too small.
+
+    >>> fixed_draws_p_value(500, 1000, 0.5)
+    1.0
+    """
+    from scipy.special import rel_entr  # noqa: PLC0415  # slow to import
+
+    if draws == 0:
+        return 1.0
+    found = drawn / draws
+    divergence = float(rel_entr(found, share) + rel_entr(1 - found, 1 - share))
+    return min(1.0, 2 * math.exp(-draws * divergence))
 
 
 def dispersion_p_value(drawn: tuple[int, int], steps: int, records: int, rate: float) -> float:

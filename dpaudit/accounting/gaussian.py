@@ -30,7 +30,7 @@ def gaussian_deltas(mu: float, epsilons: NDArray[np.float64]) -> NDArray[np.floa
 
 
 def gaussian_epsilon(mu: float, delta: float) -> float:
-    """Return the smallest epsilon >= 0 at which delta is promised, to 12 digits.
+    """Return the smallest epsilon >= 0 at which delta is promised, rounded up by a part in 1e11 and 1e-14.
 
     >>> round(gaussian_epsilon(1.0, 1e-5), 4)
     4.3772
@@ -43,4 +43,4 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
     if excess(0.0) <= 0:
         return 0.0
     highest = mu**2 / 2 + mu * math.sqrt(-2 * math.log(delta))  # P(loss > highest) < delta
-    return float(brentq(excess, 0.0, highest * (1 + 1e-12), xtol=1e-300, rtol=1e-13))
+    return float(brentq(excess, 0.0, highest * (1 + 1e-12), xtol=1e-300, rtol=1e-13)) * (1 + 1e-11) + 1e-14

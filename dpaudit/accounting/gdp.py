@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from dpaudit.accounting.gaussian import gaussian_epsilon
 from dpaudit.accounting.parts import GaussianPart, gaussian_parts
 from dpaudit.errors import InputError
-from dpaudit.results import Value
+from dpaudit.results import GdpEstimate
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -18,16 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["GdpEstimate", "gdp_estimate"]
 
 _LARGEST_EXPONENT = 700.0
-
-
-class GdpEstimate(Value):
-    """mu-GDP in the limit of many steps at small rates; it may lie below the true epsilon."""
-
-    mu: float
-    epsilon: float
-    delta: float
-    guarantee: Literal["estimate"] = "estimate"
-    note: str = "central limit theorem (Bu, Dong, Long, Su 2020): neither an upper nor a lower bound"
 
 
 def gdp_estimate(event: DpEvent, adjacency: Adjacency, delta: float) -> GdpEstimate | None:

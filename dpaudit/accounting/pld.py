@@ -24,6 +24,7 @@ __all__ = [
     "TooLarge",
     "composed_distribution",
     "discretisation",
+    "epsilon_floor",
     "pure_gaussian_noise",
     "tight_epsilon",
 ]
@@ -130,6 +131,11 @@ def pure_gaussian_noise(parts: Parts, adjacency: Adjacency) -> float | None:
     if len(parts) != 1 or parts[0].rate < 1:
         return None
     return parts[0].noise_multiplier / (2 if adjacency == "replace-one" else 1)
+
+
+def epsilon_floor(parts: Parts, adjacency: Adjacency) -> float:
+    """Return an epsilon, perhaps 0, that the true one exceeds at every delta below `FLOOR_DELTA`; takes no time."""
+    return max(composed_loss(parts, direction).epsilon_floor for direction in directions(adjacency))
 
 
 def discretisation(

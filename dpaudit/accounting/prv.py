@@ -21,6 +21,7 @@ _MAX_POINTS = 2_000_000  # about 200 bytes each
 _MAX_LOSS = 650.0  # Opacus takes exp(loss) in double precision
 _MAX_NOISE = 300.0  # above, Opacus' own Rényi series takes many seconds
 _MAX_PARTS = 10
+_MIN_DELTA = 1e-10
 _ABSOLUTE_ERROR = 0.01
 _MAX_RELATIVE_ERROR = 5e-3
 
@@ -42,6 +43,8 @@ def prv_grid(parts: Parts, delta: float) -> PrvGrid:
     """
     if len(parts) > _MAX_PARTS:
         return PrvGrid(error=math.nan, points=math.inf, refused=f"takes too long for {len(parts)} different steps")
+    if delta < _MIN_DELTA:
+        return PrvGrid(error=math.nan, points=math.inf, refused=f"a delta below {_MIN_DELTA:g} is below its rounding")
     delta_error = delta / 1000
     epsilon = renyi_epsilon(parts, "add-remove", delta_error / 4).epsilon
     steps = sum(part.count for part in parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
     from dpaudit.accounting.parts import GaussianPart, Parts
     from dpaudit.mechanism import Adjacency
 
-__all__ = ["ORDERS", "ORDERS_IN_WORDS", "RenyiEpsilon", "renyi_epsilon"]
+__all__ = ["ORDERS", "ORDERS_IN_WORDS", "RenyiEpsilon", "renyi_epsilon", "twice_removed_epsilon"]
 
 ORDERS = (*(1 + tenth / 10 for tenth in range(1, 100)), *(float(order) for order in range(11, 64)), 128.0, 256.0, 512.0)
+_SMALLEST_DELTA = 1e-290
+_LARGEST_EXPONENT = 700.0
 ORDERS_IN_WORDS = "orders 1.1 to 10.9 by 0.1, 11 to 63, 128, 256, 512"
 
 
@@ -40,6 +43,20 @@ def renyi_epsilon(parts: Parts, adjacency: Adjacency, delta: float) -> RenyiEpsi
     with _collected_warnings():  # of a divergence rounded below 0, for which 0 is returned
         epsilon, order = accountant.get_epsilon_and_optimal_order(delta)
     return RenyiEpsilon(epsilon=float(epsilon), order=float(order), left_out=left_out)
+
+
+def twice_removed_epsilon(parts: Parts, delta: float) -> float | None:
+    """Return an epsilon under replace-one from the one under add-remove, or None where delta would underflow.
+
+    If removing a record is (e, d)-DP, replacing one is (2 e, (1 + exp(e)) d)-DP (group privacy).
+    """
+    share = delta / 2
+    while share > _SMALLEST_DELTA:
+        epsilon = renyi_epsilon(parts, "add-remove", share).epsilon
+        if epsilon < _LARGEST_EXPONENT and share * (1 + math.exp(epsilon)) <= delta:
+            return 2 * epsilon
+        share /= 2
+    return None
 
 
 @lru_cache(maxsize=32)

@@ -8,9 +8,9 @@ from dpaudit.accounting.accountant import event_guarantees, guarantees
 from dpaudit.accounting.assumptions import ASSUMPTION_NAMES
 from dpaudit.accounting.compose import with_tuning_runs
 from dpaudit.accounting.events import mechanism_event, to_json
-from dpaudit.accounting.gdp import GdpEstimate, gdp_estimate
+from dpaudit.accounting.gdp import gdp_estimate
 from dpaudit.mechanism import Adjacency, Mechanism, Sampling
-from dpaudit.results import Assumption, Guarantee, Value
+from dpaudit.results import Assumption, GdpEstimate, Guarantee, Value
 
 __all__ = ["AccountStatement", "account_statement"]
 
@@ -18,10 +18,12 @@ __all__ = ["AccountStatement", "account_statement"]
 class AccountStatement(Value):
     """The promise of a mechanism that has not been executed, with all that it rests on.
 
-    with_tuning: what the final run and its tuning runs promise together; empty without tuning runs.
+    found: the numbers of the mechanism that a target epsilon decided. with_tuning: what the final run and its tuning
+    runs promise together; empty without tuning runs.
     """
 
     mechanism: Mechanism
+    found: tuple[str, ...]
     event: dict[str, Any]
     delta: float
     guarantees: tuple[Guarantee, ...]
@@ -31,7 +33,9 @@ class AccountStatement(Value):
     assumptions: tuple[Assumption, ...]
 
 
-def account_statement(mechanism: Mechanism, delta: float, tuning_runs: int | None = None) -> AccountStatement:
+def account_statement(
+    mechanism: Mechanism, delta: float, tuning_runs: int | None = None, found: tuple[str, ...] = ()
+) -> AccountStatement:
     """Return what every accountant promises, and the premises that only an executed run can show to hold.
 
     Raises:
@@ -42,6 +46,7 @@ def account_statement(mechanism: Mechanism, delta: float, tuning_runs: int | Non
     tuned = with_tuning_runs(event, tuning_runs) if tuning_runs else None
     return AccountStatement(
         mechanism=mechanism,
+        found=found,
         event=to_json(event),
         delta=delta,
         guarantees=guarantees(mechanism, delta),

@@ -1,48 +1,57 @@
-"""Account: what the executed mechanism promises, by every accountant that has a sound answer, and on what premises."""
+"""Account: what the executed mechanism promises, by every accountant that has a sound answer, and on what premises.
+
+The guarantees come from the ledger of what was executed, not from the plan: the noise of each step over the declared
+sensitivity (`dpaudit.accounting.executed`). Of several targets the worst is told.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-from torch import nn
-
-from dpaudit.accounting.accountant import guarantees
-from dpaudit.accounting.assumptions import ExecutedFacts, NoiseSample, assumptions
-from dpaudit.dp.ledger import read_ledger
-from dpaudit.errors import DamagedRunError
-from dpaudit.results import Assumption, Guarantee, Value
+from dpaudit.accounting.accountant import headline
+from dpaudit.accounting.assumptions import assumptions
+from dpaudit.accounting.compose import with_tuning_runs
+from dpaudit.accounting.executed import executed_event, executed_guarantees
+from dpaudit.accounting.gdp import gdp_estimate
+from dpaudit.results import Assumption, GdpEstimate, Guarantee, Value
 from dpaudit.runs import read_json, write_atomically
-from dpaudit.seal import load_seal
-from dpaudit.training import initial_model
+from dpaudit.stages.earlier import together
+from dpaudit.stages.executed import copies, executed_facts, ledger, started
+from dpaudit.stages.start import read_beginning
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
+    from dpaudit.accounting.facts import Duplicates
     from dpaudit.audit import Audit
-    from dpaudit.dp.ledger import LedgerRow
 
 __all__ = ["Accounted", "account_audit", "read_account"]
 
 _WORST = ("held", "unknown", "violated")
-_MIXING = (nn.modules.batchnorm._BatchNorm,)
 
 
 class Accounted(Value):
-    """account.json: the accountants' answers and the assumption ledger, the worst of all targets."""
+    """account.json: the accountants' answers and the assumption ledger, the worst of all targets.
+
+    with_tuning: what the final run and its declared tuning runs promise together; empty without any. with_pretraining:
+    the same of the final run and the earlier trainings on these data that it started from; with_tuning includes those.
+    """
 
     guarantees: tuple[Guarantee, ...]
+    with_tuning: tuple[Guarantee, ...]
+    with_pretraining: tuple[Guarantee, ...] = ()
+    central_limit: GdpEstimate | None
     assumptions: tuple[Assumption, ...]
 
 
 def account_audit(audit: Audit) -> list[Path]:
     """Write account.json; return it."""
-    mechanism = audit.planned.mechanism
-    answers = guarantees(mechanism, audit.planned.promise.delta)
-    premises = _worst([assumptions(_facts(audit, name)) for name in audit.targets])
+    found = copies(audit)
+    premises = _worst([_premises(audit, name, found) for name in audit.targets])
+    worst = max((_promised(audit, name) for name in audit.targets), key=_epsilon)
     path = audit.path / "account.json"
-    text = Accounted(guarantees=answers, assumptions=premises).model_dump_json(indent=1)
+    text = worst.model_copy(update={"assumptions": premises}).model_dump_json(indent=1)
     write_atomically(path, (text + "\n").encode())
     return [path]
 
@@ -52,48 +61,38 @@ def read_account(audit: Audit) -> Accounted:
     return Accounted.model_validate(read_json(audit.path / "account.json"))
 
 
-def _facts(audit: Audit, name: str) -> ExecutedFacts:
-    job, rows = audit.job(name), read_ledger(audit.path / name / "ledger.jsonl")
-    seal = load_seal(audit.path / name)
-    if seal is None:
-        raise DamagedRunError(str(audit.path / name / "sealed"), "missing", "the secrets of the run")
-    coins = {family: seal.coins.members(family) for family in audit.population.candidate_ids()}
-    norms = [row.max_clipped_norm for row in rows if row.max_clipped_norm is not None]
-    mechanism = audit.planned.mechanism
-    return ExecutedFacts(
-        mechanism=mechanism,
-        steps=len(rows),
-        noise_draws=sum(row.noise_count > 0 for row in rows),
-        sampling=audit.recipe.privacy.sampling,
-        records_present=int(audit.population.members(coins).sum()),
-        drawn_total=sum(row.drawn for row in rows),
-        drawn_square_total=sum(row.drawn**2 for row in rows),
-        divisors=tuple(sorted({float(row.divisor) for row in rows})),
-        noise_stds=tuple(sorted({row.noise_std for row in rows})),
-        sensitivity=mechanism.clip_norm,
-        largest_norm=max(norms, default=None),
-        noise=_noise(rows),
-        reproducible=audit.recipe.reproducible,
-        privacy_unit="image" if audit.trainer.modality == {"image"} else "image-caption pair",
-        duplicates=None,
-        cross_record_layers=_mixing_layers(initial_model(job)),
-        initial_weights="random",
-        tuning_runs=audit.recipe.privacy.tuning_runs,
-        input_canaries=len(audit.population.inputs),
-        records=len(audit.population.universe) - len(audit.population.inputs),
+def _premises(audit: Audit, name: str, found: Duplicates) -> tuple[Assumption, ...]:
+    """Return the premises judged from what was executed, then those that were replayed before step one."""
+    replayed = read_json(audit.path / name / "manifest.json").get("replayed", [])
+    return (
+        *assumptions(executed_facts(audit, name, found)),
+        *(Assumption.model_validate(premise) for premise in replayed),
     )
 
 
-def _noise(rows: Sequence[LedgerRow]) -> NoiseSample | None:
-    noisy = [row for row in rows if row.noise_count and row.noise_std > 0]
-    if not noisy:
-        return None
-    total = math.fsum(row.noise_sum_of_squares / row.noise_std**2 for row in noisy)
-    return NoiseSample(count=sum(row.noise_count for row in noisy), sum_of_squares=total)
+def _promised(audit: Audit, name: str) -> Accounted:
+    if audit.recipe.privacy.simulate_batch is not None:
+        return Accounted(guarantees=(), with_tuning=(), central_limit=None, assumptions=())
+    run, delta, tuning_runs = started(audit, name), audit.planned.promise.delta, audit.recipe.privacy.tuning_runs
+    steps = ((row.sampling_rate, row.noise_std) for row in ledger(audit, name))
+    event = executed_event(steps, run.noise_unit, run.mechanism)
+    tuned = with_tuning_runs(event, tuning_runs) if tuning_runs else None
+    begun = read_beginning(audit)
+    earlier = () if begun is None else begun.earlier
+    return Accounted(
+        guarantees=executed_guarantees(event, run.mechanism, delta),
+        with_tuning=() if tuned is None else together(earlier, tuned, run.mechanism, delta),
+        with_pretraining=together(earlier, event, run.mechanism, delta) if earlier else (),
+        central_limit=gdp_estimate(event, run.mechanism.adjacency, delta),
+        assumptions=(),
+    )
 
 
-def _mixing_layers(model: nn.Module) -> tuple[str, ...]:
-    return tuple(name for name, module in model.named_modules() if isinstance(module, _MIXING))
+def _epsilon(accounted: Accounted) -> float:
+    """Return the epsilon by which targets are compared; one that nobody can account for is the worst."""
+    if all(guarantee.epsilon is None for guarantee in accounted.guarantees):
+        return math.inf
+    return headline(accounted.guarantees).epsilon or 0.0
 
 
 def _worst(ledgers: list[tuple[Assumption, ...]]) -> tuple[Assumption, ...]:

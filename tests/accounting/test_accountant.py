@@ -17,7 +17,8 @@ from scipy.stats import norm
 from dpaudit.accounting import accountant
 from dpaudit.accounting.accountant import DisagreementError, event_guarantees, guarantees, headline, tight_guarantee
 from dpaudit.accounting.events import mechanism_event
-from dpaudit.accounting.rdp import RenyiEpsilon
+from dpaudit.accounting.parts import gaussian_parts
+from dpaudit.accounting.rdp import RenyiEpsilon, twice_removed_epsilon
 from dpaudit.errors import DpauditError, InputError
 from dpaudit.results import Guarantee
 
@@ -178,6 +179,31 @@ def test_extreme_settings_answer_a_number_or_a_floor(rate: float, noise: float, 
     assert rdp.epsilon is not None
     assert 0.15 * rdp.epsilon < pld.epsilon < rdp.epsilon
     assert headline((pld, rdp, prv)).accountant == ("RDP" if exceeds else "PLD")
+
+
+@pytest.mark.parametrize(
+    ("rate", "noise", "steps", "delta", "low", "high"),
+    [
+        (0.01, 1e6, 5708, 1e-9, 0.0, 0.1),  # losses too small for a grid
+        (0.01, 1.0, 1000, 1e-15, 5.28, 12.5),  # above the add-remove epsilon, at most about twice
+        (0.01, 0.1, 10**6, 1e-15, 4e5, math.inf),  # only a floor
+    ],
+)
+def test_replace_one_where_the_grid_gives_up(
+    rate: float, noise: float, steps: int, delta: float, low: float, high: float
+) -> None:
+    found = headline(event_guarantees(_poisson(rate, noise, steps), "replace-one", delta))
+    assert found.exceeds == math.isinf(high)
+    assert found.epsilon is not None
+    assert low < found.epsilon < high
+    assert found.note.startswith("single source")
+
+
+def test_twice_add_remove_is_above_the_tight_replace_one() -> None:
+    event = _poisson(0.1, 2.0, 50)
+    twice = twice_removed_epsilon(gaussian_parts(event), DELTA)  # type: ignore[arg-type]  # the event is private
+    assert twice is not None
+    assert _tight(event, "replace-one") < twice < 2.5 * _tight(event, "replace-one")
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mpmath
 import numpy as np
 import pytest
 from dp_accounting import gaussian_mechanism
@@ -34,6 +35,21 @@ def test_epsilon_inverts_delta(mu: float, log10_delta: float) -> None:
     epsilon = gaussian_epsilon(mu, 10**log10_delta)
     if epsilon > 0:
         assert gaussian_deltas(mu, np.array([epsilon]))[0] == pytest.approx(10**log10_delta, rel=1e-6)
+
+
+@pytest.mark.parametrize("mu", [1e-3, 0.1, 1.0, 4.0, 50.0])
+@pytest.mark.parametrize("delta", [0.01, 1e-5, 1e-10, 1e-30])
+def test_epsilon_is_rounded_up_and_no_further(mu: float, delta: float) -> None:
+    mpmath.mp.dps = 60
+
+    def exact_delta(epsilon: mpmath.mpf) -> mpmath.mpf:
+        m = mpmath.mpf(mu)
+        return mpmath.ncdf(m / 2 - epsilon / m) - mpmath.exp(epsilon) * mpmath.ncdf(-m / 2 - epsilon / m)
+
+    epsilon = mpmath.mpf(gaussian_epsilon(mu, delta))
+    assert exact_delta(epsilon) <= mpmath.mpf(delta)
+    if epsilon > 0:
+        assert exact_delta(epsilon * (1 - mpmath.mpf("3e-11")) - mpmath.mpf("3e-14")) > mpmath.mpf(delta)
 
 
 def test_no_signal_leaks_nothing() -> None:
