@@ -7,7 +7,8 @@ Everything here follows from the promise and is fixed before any coin is seen. T
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from scipy.special import bdtr, bdtrc
@@ -19,7 +20,7 @@ from dpaudit.errors import InputError
 from dpaudit.results import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -27,31 +28,88 @@ if TYPE_CHECKING:
     from dpaudit.bounds.max_p import PlannedTest
     from dpaudit.bounds.tradeoff import TradeOff
     from dpaudit.mechanism import Mechanism
+    from dpaudit.results import Hypothesis
 
-__all__ = ["ENOUGH_POWER", "plan_guesses"]
+__all__ = ["ENOUGH_POWER", "Candidate", "certified", "choose", "plan_guesses", "refutable", "strongest"]
 
 Curve = TypeVar("Curve", bound="TradeOff")
 
 #: the chance to refute the promise at half its noise from which on an audit that finds nothing says something
 ENOUGH_POWER = 0.8
 _COARSE, _FINE = 24, 8
+_law = lru_cache(maxsize=4)(ideal_score_law)
 
 
-def plan_guesses(
+class Candidate(Protocol):
+    """A way to test a promise: it plans itself for any design, and says what it would then see."""
+
+    def __call__(self, canaries: int, runs: int) -> Plan:
+        """Return its plan for `runs` runs of `canaries` canaries each."""
+
+
+def choose(
+    candidates: Sequence[Candidate],
+    *,
+    canaries: int,
+    runs: int,
+    hypothesis: Hypothesis,
+    enough_power: float = ENOUGH_POWER,
+) -> Plan:
+    """Return the plan of the candidate that certifies most at this design, from the promise alone.
+
+    Which test is used is thereby fixed before any coin is seen, as the numbers of guesses are; so choosing costs no
+    confidence.
+    """
+    return strongest([candidate(canaries, runs) for candidate in candidates], hypothesis, enough_power)
+
+
+def strongest(plans: Sequence[Plan], hypothesis: Hypothesis, enough_power: float = ENOUGH_POWER) -> Plan:
+    """Return the plan that certifies most under a hypothesis, of those with enough power (of all, if there are none).
+
+    Of plans that certify the same to a hundredth, the one with the fewest runs, then the fewest canaries.
+    """
+
+    def value(plan: Plan) -> tuple[bool, float, int, int]:
+        return (plan.power >= enough_power, round(certified(plan, hypothesis), 2), -plan.runs, -plan.canaries)
+
+    return max(plans, key=value)
+
+
+def certified(plan: Plan, hypothesis: Hypothesis) -> float:
+    """Return the epsilon that a plan is expected to certify under a hypothesis.
+
+    What is refuted of `any` mechanism is refuted of those of every family.
+    """
+    return _of(plan.expected, hypothesis)
+
+
+def refutable(plan: Plan, hypothesis: Hypothesis) -> float:
+    """Return the largest epsilon that a plan could certify under a hypothesis, if every guess were right."""
+    return _of(plan.largest, hypothesis)
+
+
+def _of(epsilons: Mapping[Hypothesis, float], hypothesis: Hypothesis) -> float:
+    return max(epsilons.get(hypothesis, 0.0), epsilons.get("any", 0.0))
+
+
+def plan_guesses(  # noqa: PLR0913 (a design, and what it is asked)
     mechanism: Mechanism,
     planned: PlannedTest[Curve],
     *,
     attack: str,
     canaries: int,
     runs: int = 1,
+    guesses: int | None = None,
     enough_power: float = ENOUGH_POWER,
+    beside: Sequence[PlannedTest[Any]] = (),
 ) -> Plan:
     """Return the numbers of guesses that let `planned` certify most, and what they can refute.
 
     The guesses are the canaries whose coin is surest. How many: of the numbers whose power is at least `enough_power`
     (of all, if there are none) the one whose bound is largest at the mechanism's own noise, with the median right
     guesses of the worst of `runs` runs. Power: the chance to refute the promise if the noise multiplier is half of what
-    was said, while the attacker still believes what was said.
+    was said, while the attacker still believes what was said. guesses: so many in all, instead of the best number.
+    beside: other hypotheses, whose bounds by the same guesses are added to the plan.
 
     >>> from dpaudit.bounds.family import gaussian_family
     >>> from dpaudit.bounds.max_p import PlannedTest
@@ -67,8 +125,10 @@ def plan_guesses(
     (True, True)
     """
     promise = _check(mechanism, planned, canaries, runs)
-    design = _Design(ideal_score_law(mechanism), canaries, runs)
-    half_noise = _Guesser(ideal_score_law(mechanism, actual_noise=mechanism.noise_multiplier / 2), canaries)
+    if guesses is not None and not 1 <= guesses <= canaries:
+        raise InputError("guesses", guesses, f"1 to {canaries}, the canaries")
+    design = _Design(_law(mechanism), canaries, runs)
+    half_noise = _Guesser(_law(mechanism, actual_noise=mechanism.noise_multiplier / 2), canaries)
 
     def power(guesses: int) -> float:
         critical = _fewest_refuting(planned, promise, design, guesses)
@@ -81,8 +141,9 @@ def plan_guesses(
         chance = power(guesses)
         return (chance >= enough_power, expected(guesses), chance)
 
-    guesses = _search(value, canaries)
+    guesses = _search(value, canaries) if guesses is None else guesses
     inside, outside = design.sides(guesses)
+    median, tests = design.median_correct(guesses), (planned, *beside)
     return Plan(
         attack=attack,
         method=planned.test.method,
@@ -91,6 +152,8 @@ def plan_guesses(
         guesses_in=inside,
         guesses_out=outside,
         expected_epsilon=expected(guesses),
+        expected={test.family.hypothesis: _epsilon(test, design, guesses, median) for test in tests},
+        largest={test.family.hypothesis: _epsilon(test, design, guesses, guesses) for test in tests},
         power=power(guesses),
         largest_epsilon=_epsilon(planned, design, guesses, guesses),
         note=_note(mechanism, planned),
@@ -208,7 +271,7 @@ def _search(value: Callable[[int], tuple[bool, float, float]], canaries: int) ->
 
 
 def _note(mechanism: Mechanism, planned: PlannedTest[Curve]) -> str:
-    words = f"ideal canaries; expected epsilon under hypothesis {planned.family.hypothesis}"
+    words = f"ideal canaries; guesses chosen by hypothesis {planned.family.hypothesis}"
     if mechanism.sampling in ("poisson", "full"):
         return words
     return f"{words}; sampling {mechanism.sampling} planned as Poisson at the same rate"

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dpaudit.accounting.accountant import tight_guarantee
-from dpaudit.accounting.calibrate import calibrate_noise
-from dpaudit.accounting.curve import epsilon_at, has_curve
-from dpaudit.accounting.events import mechanism_event
 from dpaudit.audit import Audit, NamedAttack, Planned
-from dpaudit.bounds.guesses import Guesses
-from dpaudit.bounds.max_p import max_p_bound
 from dpaudit.bounds.tradeoff import false_negative_rate
+from dpaudit.designs import Aim, plan_design
+from dpaudit.discovery import configure
 from dpaudit.errors import InputError
-from dpaudit.hypotheses import CERTIFIED, METHODS, planned_test, promise_curve
-from dpaudit.mechanism import Mechanism
-from dpaudit.planner import plan_guesses
+from dpaudit.hypotheses import CERTIFIED, REQUESTS, planned_test, promise_curve
+from dpaudit.plugins import Classifies, NamesOptimisation, ReadsLogits
+from dpaudit.promises import recipe_mechanism, recipe_promise
+from dpaudit.recipe import BoundRequest
 from dpaudit.results import Plan, Promise, Series
 from dpaudit.runs import write_atomically
-from dpaudit.training import candidate_ids
+from dpaudit.stages.start import check_start
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["plan_audit", "plan_for", "preflight"]
+    from dpaudit.mechanism import Mechanism
+    from dpaudit.recipe import ProbeEntry
+
+__all__ = ["deciding_aims", "plan_audit", "plan_for", "preflight", "promised"]
+
+#: what the plan says beside itself: how much more this many times the runs would have certified
+_MORE_RUNS = 2
 
 
 def plan_audit(audit: Audit, planned: Planned) -> list[Path]:
@@ -38,96 +40,66 @@ def plan_audit(audit: Audit, planned: Planned) -> list[Path]:
 
 def preflight(audit: Audit) -> Planned:
     """Return the plan of a recipe that was checked against its data and plug-ins; InputError names what is wrong."""
-    mechanism = _mechanism(audit)
-    promise = _promise(audit, mechanism)
+    undecided = promised(audit)
+    _check_optimizer(audit)
+    check_start(audit)
     for named in audit.attacks:
-        _check_attack(audit, named, mechanism)
+        _check_attack(audit, named, undecided.mechanism)
     for index, entry in enumerate(audit.recipe.probes):
-        if audit.population.classes is None:
-            raise audit.loaded.where.refusal(f"probes.{index}.name", entry.name, "no probe: the data set has no labels")
-    audit.population.read_through()
-    undecided = Planned(mechanism=mechanism, promise=promise, plans=())
-    return undecided.model_copy(update={"plans": _deciding_plans(audit, undecided)})
-
-
-def plan_for(
-    audit: Audit, named: NamedAttack, planned: Planned, confidence: float, method: str = "one-run-fdp"
-) -> Plan:
-    """Return how many candidates of an attack will be guessed, and what a test by this method could see."""
-    mechanism, promise = planned.mechanism, planned.promise
-    family = audit.family(named, audit.attack(named).needs, audit.job("target-00", mechanism).placed_families())
-    canaries = _count(audit, family or "block", mechanism)
-    hypothesis = "gaussian" if promise.kind == "accountant" and method == "one-run-fdp" else "any"
-    test = planned_test(promise, method, hypothesis, confidence)
-    runs, power = audit.recipe.runs.count, audit.recipe.bounds.power
-    if mechanism.is_private:
-        return plan_guesses(mechanism, test, attack=named.label, canaries=canaries, runs=runs, enough_power=power)
-    perfect = [Guesses(canaries=canaries, guesses=canaries, correct=canaries)] * runs
-    best = max_p_bound(test, perfect, strategy="all").epsilon
-    return Plan(
-        attack=named.label,
-        method=method,
-        canaries=canaries,
-        runs=runs,
-        guesses_in=canaries // 2,
-        guesses_out=canaries - canaries // 2,
-        expected_epsilon=best,
-        power=1.0,
-        largest_epsilon=best,
-        note="without noise every guess of an ideal attack is correct",
+        _check_probe(audit, index, entry)
+    audit.population.read_through(audit.trainer.modality)
+    aims, runs = deciding_aims(audit, undecided), audit.recipe.runs.count
+    return undecided.model_copy(
+        update={
+            "promise": _drawn(undecided.promise),
+            "plans": tuple(plan_design(aim, canaries, runs) for aim, canaries in aims),
+            "more_runs": tuple(plan_design(aim, canaries, _MORE_RUNS * runs) for aim, canaries in aims),
+        }
     )
 
 
-def _mechanism(audit: Audit) -> Mechanism:
-    privacy, where = audit.recipe.privacy, audit.loaded.where
-    size = len(audit.population.universe)
-    if privacy.batch_size > size:
-        expected = f"at most the {size} records that can be in (the data less probe_train and probe_test)"
-        raise where.refusal("privacy.batch_size", privacy.batch_size, expected)
-    if privacy.sampling == "full" and privacy.batch_size != size:
-        raise where.refusal("privacy.batch_size", privacy.batch_size, f"{size}, all records, with sampling `full`")
-    unbounded = privacy.epsilon is not None and math.isinf(privacy.epsilon)
-    template = Mechanism(
-        sampling=privacy.sampling,
-        adjacency=privacy.adjacency,
-        noise_multiplier=0.0 if unbounded else privacy.noise_multiplier or 0.0,
-        sampling_rate=privacy.batch_size / size,
-        steps=privacy.steps,
-        clip_norm=math.inf if unbounded else privacy.clip_norm,
-        batch_size=privacy.batch_size,
-        dataset_size=size,
+def promised(audit: Audit) -> Planned:
+    """Return mechanism and promise of a recipe, its designs still open; neither a trainer nor an image is needed."""
+    mechanism = recipe_mechanism(audit.loaded, audit.sizes.universe)
+    return Planned(mechanism=mechanism, promise=recipe_promise(audit.loaded, mechanism), plans=())
+
+
+def deciding_aims(audit: Audit, planned: Planned) -> list[tuple[Aim, int]]:
+    """Return what each deciding bound is to refute, and its candidates; InputError names a bound that cannot be."""
+    promise = planned.promise
+    if promise.kind == "none":
+        return []
+    settings, aims = audit.recipe.bounds, []
+    attacks = {named.label: named for named in audit.attacks}
+    for index, (request, share) in enumerate(zip(settings.decide, settings.shares(), strict=True)):
+        field = f"bounds.decide.{index}.method"
+        _check_method(audit, field, request.method, promise, request.hypothesis)
+        if request.method not in CERTIFIED:
+            raise audit.loaded.where.refusal(field, request.method, f"a certified method: {', '.join(CERTIFIED)}")
+        named = attacks[request.attack]
+        aim = _aim(audit, promise, request, 1 - share)
+        aims.append((aim, _candidates(audit, named, planned.mechanism)))
+    for index, extra in enumerate(settings.also):
+        _check_method(audit, f"bounds.also.{index}.method", extra.method, promise, extra.hypothesis)
+    return aims
+
+
+def plan_for(audit: Audit, named: NamedAttack, planned: Planned, confidence: float) -> Plan:
+    """Return how many candidates of an attack will be guessed, where no deciding bound has planned it."""
+    aim = _aim(audit, planned.promise, BoundRequest(attack=named.label), confidence)
+    canaries = _candidates(audit, named, planned.mechanism)
+    return plan_design(aim, canaries, audit.recipe.runs.count, beside=False)
+
+
+def _aim(audit: Audit, promise: Promise, request: BoundRequest, confidence: float) -> Aim:
+    return Aim(
+        promise=promise,
+        attack=request.attack,
+        confidence=confidence,
+        methods=(request.method,),
+        hypothesis=request.hypothesis,
+        enough_power=audit.recipe.bounds.power,
     )
-    if privacy.epsilon is None or unbounded:
-        return template
-    noise = calibrate_noise(privacy.epsilon, _delta(audit, size), _accountable(template))
-    return template.model_copy(update={"noise_multiplier": noise})
-
-
-def _promise(audit: Audit, mechanism: Mechanism) -> Promise:
-    privacy, delta = audit.recipe.privacy, _delta(audit, mechanism.dataset_size)
-    if privacy.claimed_epsilon is not None:
-        claimed_delta = delta if privacy.claimed_delta is None else privacy.claimed_delta
-        return _drawn(Promise(kind="claim", epsilon=privacy.claimed_epsilon, delta=claimed_delta, mechanism=mechanism))
-    if not mechanism.is_private:
-        return Promise(kind="none", epsilon=math.inf, delta=delta, mechanism=mechanism)
-    answer = tight_guarantee(mechanism_event(mechanism), mechanism.adjacency, delta)
-    if answer.epsilon is not None:
-        kind: Literal["accountant", "claim"] = "accountant" if has_curve(mechanism) else "claim"
-        return _drawn(Promise(kind=kind, epsilon=answer.epsilon, delta=delta, mechanism=mechanism))
-    nominal = _accountable(mechanism)
-    epsilon = epsilon_at(nominal, mechanism.noise_multiplier, delta)
-    note = f"the number that Poisson accounting would print; {mechanism.sampling} sampling does not earn it"
-    return _drawn(Promise(kind="claim", epsilon=epsilon, delta=delta, mechanism=mechanism, note=note))
-
-
-def _accountable(mechanism: Mechanism) -> Mechanism:
-    """Return the mechanism, or the Poisson one of the same rate where nobody can account what is executed."""
-    unsound = mechanism.sampling in ("shuffle", "fixed") and mechanism.adjacency == "add-remove"
-    return mechanism.model_copy(update={"sampling": "poisson"}) if unsound else mechanism
-
-
-def _delta(audit: Audit, size: int) -> float:
-    return 1 / (2 * size) if audit.recipe.privacy.delta is None else audit.recipe.privacy.delta
 
 
 def _drawn(promise: Promise, points: int = 120) -> Promise:
@@ -139,35 +111,37 @@ def _drawn(promise: Promise, points: int = 120) -> Promise:
     return promise.model_copy(update={"curve": Series(name="promise", x=tuple(rates), y=tuple(misses))})
 
 
-def _deciding_plans(audit: Audit, planned: Planned) -> tuple[Plan, ...]:
-    promise = planned.promise
-    if promise.kind == "none":
-        return ()
-    attacks, plans = {named.label: named for named in audit.attacks}, []
-    shares = audit.recipe.bounds.shares()
-    for index, (request, share) in enumerate(zip(audit.recipe.bounds.decide, shares, strict=True)):
-        field = f"bounds.decide.{index}.method"
-        _check_method(audit, field, request.method, promise, request.hypothesis)
-        if request.method not in CERTIFIED:
-            raise audit.loaded.where.refusal(field, request.method, f"a certified method: {', '.join(CERTIFIED)}")
-        plans.append(plan_for(audit, attacks[request.attack], planned, 1 - share, request.method))
-    for index, extra in enumerate(audit.recipe.bounds.also):
-        _check_method(audit, f"bounds.also.{index}.method", extra.method, promise, extra.hypothesis)
-    return tuple(plans)
-
-
 def _check_method(audit: Audit, field: str, method: str, promise: Promise, hypothesis: str) -> None:
-    if method not in METHODS:
-        raise audit.loaded.where.refusal(field, method, f"one of {', '.join(METHODS)}")
+    if method not in REQUESTS:
+        raise audit.loaded.where.refusal(field, method, f"one of {', '.join(REQUESTS)}")
     try:
         planned_test(promise, method, hypothesis, 0.95)
     except InputError as error:
         raise audit.loaded.where.refusal(field, f"{method} with hypothesis {hypothesis}", error.expected) from error
 
 
+def _check_optimizer(audit: Audit) -> None:
+    if audit.recipe.optimizer is None or not isinstance(audit.trainer, NamesOptimisation):
+        return
+    options = audit.recipe.trainer.options
+    void = sorted(audit.trainer.optimisation_options & set(options))
+    if void:
+        expected = "not given: it belongs to the trainer's own optimizer, and the recipe names another"
+        raise audit.loaded.where.refusal(f"trainer.{void[0]}", options[void[0]], expected)
+
+
+def _check_probe(audit: Audit, index: int, entry: ProbeEntry) -> None:
+    where = audit.loaded.where
+    if audit.population.classes is None:
+        raise where.refusal(f"probes.{index}.name", entry.name, "no probe: the data set has no labels")
+    probe = configure("probes", entry, where.at(f"probes.{index}"))
+    if isinstance(probe, ReadsLogits) and probe.reads_logits and not isinstance(audit.trainer, Classifies):
+        raise where.refusal(f"probes.{index}.name", entry.name, "another probe: this trainer does not classify")
+
+
 def _check_attack(audit: Audit, named: NamedAttack, mechanism: Mechanism) -> None:
     needs = audit.attack(named).needs
-    audit.family(named, needs, audit.job("target-00", mechanism).placed_families())
+    audit.family(named, needs, _placed(audit, mechanism))
     if needs.references > audit.recipe.references.count:
         expected = f"at least {needs.references}, which {named.label} needs"
         raise audit.loaded.where.refusal("references.count", audit.recipe.references.count, expected)
@@ -176,10 +150,17 @@ def _check_attack(audit: Audit, named: NamedAttack, mechanism: Mechanism) -> Non
         raise InputError(f"{named.field}.name", named.entry.name, f"a trainer that can: {', '.join(lacking)}")
 
 
-def _count(audit: Audit, family: str, mechanism: Mechanism) -> int:
-    records = audit.population.candidate_ids()
-    if family in records:
-        return len(records[family])
+def _placed(audit: Audit, mechanism: Mechanism) -> tuple[str, ...]:
+    return audit.recipe.canaries.gradient_families() if mechanism.is_clipped else ()
+
+
+def _candidates(audit: Audit, named: NamedAttack, mechanism: Mechanism) -> int:
+    """Return how many candidates an attack scores; only canaries on a model's own coordinates need the model."""
+    family = audit.family(named, audit.attack(named).needs, _placed(audit, mechanism)) or "block"
+    if family in audit.sizes.candidates:
+        return audit.sizes.candidates[family]
     if family == "block":
         return audit.recipe.canaries.block
+    from dpaudit.training import candidate_ids  # noqa: PLC0415 (imports torch)
+
     return len(candidate_ids(audit.job("target-00", mechanism), "coordinates"))
