@@ -7,27 +7,30 @@ from typing import TYPE_CHECKING
 from torch.func import grad_and_value, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from dpaudit.dp.clipping import Clipped, accumulator_dtype, clip_factors, record_norms
+from dpaudit.dp.clipping import Clipped, Flat, accumulator_dtype, scaling, tensor_norms
 from dpaudit.dp.objective import Objective, batch_length
 from dpaudit.dp.tensors import trainable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from dpaudit.dp.clipping import Losses
+    from dpaudit.dp.clipping import ClippingRule, Losses
     from dpaudit.dp.tensors import Batch, Gradients
 
 __all__ = ["functional_sum"]
 
+_FLAT = Flat()
 
-def functional_sum(model: nn.Module, losses: Losses, batch: Batch, clip: float) -> Clipped:
+
+def functional_sum(
+    model: nn.Module, losses: Losses, batch: Batch, clip: float, rule: ClippingRule = _FLAT
+) -> Clipped:
     """Return the clipped sum from n gradients that are computed together."""
     batch_length(batch)
     gradients, values = _record_gradients(Objective(model, losses), batch)
-    norms = record_norms(gradients.values())
-    factors = clip_factors(norms, clip)
-    total = {name: _weighted_sum(factors, gradient) for name, gradient in gradients.items()}
-    return Clipped(gradients=total, norms=norms, losses=values)
+    scaled = scaling(rule, {name: tensor_norms(gradient) for name, gradient in gradients.items()}, clip)
+    total = {name: _weighted_sum(scaled.factors[name], gradient) for name, gradient in gradients.items()}
+    return Clipped(gradients=total, norms=scaled.norms, losses=values, contributions=scaled.contributions)
 
 
 def _record_gradients(objective: Objective, batch: Batch) -> tuple[Gradients, Tensor]:

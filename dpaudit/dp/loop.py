@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dpaudit.dp.clipping import Clipped, accumulator_dtype, clip_factors, record_norms, zero_sums
+from dpaudit.dp.clipping import Clipped, Flat, accumulator_dtype, record_norms, scaling, tensor_norms, zero_sums
 from dpaudit.dp.objective import Objective, batch_length
 from dpaudit.dp.tensors import trainable
 from dpaudit.errors import DpauditError
@@ -14,26 +14,31 @@ from dpaudit.errors import DpauditError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from dpaudit.dp.clipping import Losses
+    from dpaudit.dp.clipping import ClippingRule, Losses
     from dpaudit.dp.tensors import Batch, Gradients
 
 __all__ = ["loop_sum", "unclipped_sum"]
 
 
-def loop_sum(model: nn.Module, losses: Losses, batch: Batch, clip: float) -> Clipped:
+_FLAT = Flat()
+
+
+def loop_sum(model: nn.Module, losses: Losses, batch: Batch, clip: float, rule: ClippingRule = _FLAT) -> Clipped:
     """Return the clipped sum, one backward pass per record: the oracle of the other engines."""
     objective = Objective(model, losses)
     total = zero_sums(model)
-    norms, values = [], []
+    norms, contributions, values = [], [], []
     for index in range(batch_length(batch)):
         gradient, value = _gradient(objective, {name: tensor[index : index + 1] for name, tensor in batch.items()})
-        norm = _norm(gradient)
-        factor = clip_factors(norm, clip).squeeze(0)
+        scaled = scaling(rule, {name: tensor_norms(tensor.unsqueeze(0)) for name, tensor in gradient.items()}, clip)
         for name, tensor in gradient.items():
-            total[name] += factor * tensor.to(total[name].dtype)
-        norms.append(norm)
+            total[name] += scaled.factors[name].squeeze(0) * tensor.to(total[name].dtype)
+        norms.append(scaled.norms)
+        contributions.append(scaled.contributions)
         values.append(value)
-    return Clipped(gradients=total, norms=torch.cat(norms), losses=torch.cat(values))
+    return Clipped(
+        gradients=total, norms=torch.cat(norms), losses=torch.cat(values), contributions=torch.cat(contributions)
+    )
 
 
 def unclipped_sum(model: nn.Module, losses: Losses, batch: Batch) -> Clipped:

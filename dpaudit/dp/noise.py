@@ -1,19 +1,41 @@
-"""Gaussian noise, and what is kept of it to check its scale."""
+"""Gaussian noise, drawn on all cores, and what is kept of it to check its scale.
+
+A stream belongs to one step and one tensor and is cut into chunks of fixed length, each with a counter of its own:
+the numbers are the same for any number of threads, on every rank, and in a run that was stopped and resumed.
+
+Two generators. Philox (the default) is statistically good; its float32 noise is not exactly Gaussian in its last bits
+(Mironov 2012, "On significance of the least significant bits for differential privacy"), and the accounting treats it
+as if it were. SHAKE-256 (`secure`) cannot be predicted from other noise, and its float64 sum is rounded to a grid far
+coarser than its last bits.
+"""
 
 from __future__ import annotations
 
+import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from dpaudit.errors import InputError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
     from torch import Tensor
 
+    from dpaudit.dp.tensors import Gradients
     from dpaudit.rng import Rng
 
-__all__ = ["NoiseMeasure", "add_noise", "gaussian_like"]
+__all__ = ["CHUNK", "Noise", "NoiseMeasure", "add_noise", "gaussian_like"]
+
+#: numbers per chunk; even, for Box-Muller makes pairs
+CHUNK = 1 << 16
+#: the grid of `secure` is 2^-20 of the largest power of two in the std: float32 holds it exactly up to 8 std
+_GRID_BITS = 20
 
 
 @dataclass(frozen=True)
@@ -27,29 +49,107 @@ class NoiseMeasure:
         return NoiseMeasure(self.sum_of_squares + other.sum_of_squares, self.count + other.count)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """N(0, std^2) on every coordinate, by one of the two generators. std 0 adds nothing and draws nothing.
+
+    threads: None = as many as torch computes with (OMP_NUM_THREADS, torch.set_num_threads); of no effect on the result.
+    """
+
+    std: float
+    secure: bool = False
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.std < math.inf:
+            raise InputError("noise std", self.std, "a finite number, 0 or more")
+        if self.threads is not None and self.threads < 1:
+            raise InputError("threads", self.threads, "at least 1")
+
+    @property
+    def generator(self) -> str:
+        """Return the generator in words, for manifests."""
+        return "SHAKE-256 in float64, rounded to a grid" if self.secure else "Philox 4x64, 128 bits of key, float32"
+
+    def add(self, sums: Gradients, keys: Callable[[str], Rng]) -> tuple[Gradients, NoiseMeasure]:
+        """Return every tensor plus noise from the key of its name, and the size of what was added."""
+        if self.std == 0:
+            count = sum(tensor.numel() for tensor in sums.values())
+            return {name: tensor.clone() for name, tensor in sums.items()}, NoiseMeasure(0.0, count)
+        noisy, measure = {}, NoiseMeasure()
+        with ThreadPoolExecutor(self.threads or torch.get_num_threads()) as pool:
+            for name, tensor in sums.items():
+                noisy[name] = self._added(tensor, keys(name), pool)
+                measure += _measure(noisy[name] - tensor)
+        return noisy, measure
+
+    def _added(self, tensor: Tensor, key: Rng, pool: ThreadPoolExecutor) -> Tensor:
+        if self.secure:
+            return _on_grid(tensor.detach().cpu().double() + self.draw(tensor, key, pool), self.std).to(tensor)
+        return tensor + self.draw(tensor, key, pool).to(tensor)
+
+    def draw(self, tensor: Tensor, key: Rng, pool: ThreadPoolExecutor) -> Tensor:
+        """Return noise in the tensor's shape, on the CPU: float32 (float64 for float64 tensors and when secure)."""
+        wide = self.secure or tensor.dtype == torch.float64
+        dtype: np.dtype[Any] = np.dtype(np.float64 if wide else np.float32)
+        out = np.empty(tensor.numel(), dtype)
+        fill = _fill_secure if self.secure else _fill_philox
+
+        def work(chunk: int) -> None:
+            part = out[chunk * CHUNK : (chunk + 1) * CHUNK]
+            fill(part, key, chunk)
+            part *= self.std
+
+        chunks = range(-(-out.size // CHUNK))
+        for _ in map(work, chunks) if len(chunks) < 2 else pool.map(work, chunks):
+            pass
+        return torch.from_numpy(out).reshape(tensor.shape)
+
+
 def gaussian_like(tensor: Tensor, std: float, rng: Rng) -> Tensor:
     """Return independent N(0, std^2) in the tensor's shape, type and device, drawn from `rng` alone.
 
     Drawn by numpy's Philox on the CPU whatever the device, so a run is the same everywhere; torch's CPU generator keeps
     32 bits of its seed and is never used. std 0 gives zeros without a draw.
-
-    Limit: float32 noise is not exactly Gaussian in its last bits (Mironov 2012, "On significance of the least
-    significant bits for differential privacy"); the accounting treats it as if it were.
     """
-    if std == 0:
-        return torch.zeros_like(tensor)
-    dtype = np.float64 if tensor.dtype == torch.float64 else np.float32
-    draws = torch.from_numpy(rng.numpy().standard_normal(tuple(tensor.shape), dtype=dtype))
-    return draws.mul_(std).to(device=tensor.device, dtype=tensor.dtype)
+    return add_noise(torch.zeros_like(tensor), std, rng)[0]
 
 
-def add_noise(tensor: Tensor, std: float, rng: Rng) -> tuple[Tensor, NoiseMeasure]:
+def add_noise(tensor: Tensor, std: float, rng: Rng, *, secure: bool = False) -> tuple[Tensor, NoiseMeasure]:
     """Return the tensor plus N(0, std^2), and the size of the difference between the two."""
-    noisy = tensor + gaussian_like(tensor, std, rng)
-    return noisy, _measure(noisy - tensor)
+    noisy, measure = Noise(std=std, secure=secure).add({"": tensor}, lambda _: rng)
+    return noisy[""], measure
+
+
+def _fill_philox(out: NDArray[Any], key: Rng, chunk: int) -> None:
+    """Fill with standard normals by numpy's ziggurat, in the array's own precision."""
+    key.numpy(chunk).standard_normal(out=out, dtype=out.dtype.type)
+
+
+def _fill_secure(out: NDArray[np.float64], key: Rng, chunk: int) -> None:
+    """Fill with standard normals by Box-Muller in float64, 128 bits of the stream for each pair.
+
+    The radius has 64 bits, so it reaches 9.5 standard deviations; a Gaussian pair is beyond with chance 2^-65.
+    """
+    pairs = -(-out.size // 2)
+    bits = np.frombuffer(key.stream(16 * pairs, chunk), dtype="<u8")
+    radius = np.sqrt(-2 * np.log((bits[:pairs] + 0.5) * 2.0**-64))
+    angle = bits[pairs:] * (2 * np.pi * 2.0**-64)
+    out[:pairs] = radius * np.cos(angle)
+    out[pairs:] = (radius * np.sin(angle))[: out.size - pairs]
+
+
+def _on_grid(values: Tensor, std: float) -> Tensor:
+    """Return float64 values rounded to multiples of 2^-20 of the largest power of two in `std`, (...).
+
+    What is released then depends on the noise through the mass of whole grid cells, of which each holds so many
+    float64 values that the gaps between them, which betray the sum (Mironov 2012), are of no weight.
+    """
+    grid = 2.0 ** (math.floor(math.log2(std)) - _GRID_BITS)
+    return torch.round(values / grid) * grid
 
 
 def _measure(noise: Tensor) -> NoiseMeasure:
-    flat = noise.detach().cpu().numpy().reshape(-1)
-    # einsum adds in float64 without a float64 copy; a float32 sum of 5e6 squares is off by 3e-5, as much as its spread
-    return NoiseMeasure(float(np.einsum("i,i->", flat, flat, dtype=np.float64)), flat.size)
+    # in float64 without a float64 copy; a float32 sum of 5e6 squares is off by 3e-5, as much as its spread
+    norm = float(torch.linalg.vector_norm(noise.detach(), dtype=torch.float64))
+    return NoiseMeasure(norm**2, noise.numel())

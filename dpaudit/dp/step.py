@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpaudit.dp.clipping import clip_factors, zero_sums
 from dpaudit.dp.functional import functional_sum
 from dpaudit.dp.ledger import LedgerRow
 from dpaudit.dp.loop import unclipped_sum
-from dpaudit.dp.noise import NoiseMeasure, add_noise
+from dpaudit.dp.noise import Noise, NoiseMeasure
+from dpaudit.dp.processes import Alone, Processes
 from dpaudit.dp.sampling import sampler
 from dpaudit.dp.tensors import Batch, Gradients, trainable
+from dpaudit.dp.total import Measured, Total
 from dpaudit.errors import DpauditError, InputError
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class DpStep:
 
     members: (dataset_size,) who is in, in the public ordering of all records that could be in.
     sampling, noise: secret keys. micro_batch: records that are loaded and differentiated together, of no effect on the
-    result but rounding. The noise std is noise_multiplier * clip_norm; the divisor is the mechanism's batch_size,
+    result but rounding. secure: see `dpaudit.dp.noise`. processes: they share the micro-batches of a step, and each
+    gets the whole release. The noise std is noise_multiplier * clip_norm; the divisor is the mechanism's batch_size,
     whatever was drawn. Infinite clip norm and no noise: the ordinary gradient.
     """
 
@@ -65,6 +67,8 @@ class DpStep:
     engine: ClippedSum = functional_sum
     micro_batch: int = 64
     canaries: tuple[GradientCanaries, ...] = ()
+    secure: bool = False
+    processes: Processes = field(default_factory=Alone)
 
     def __post_init__(self) -> None:
         if self.members.shape != (self.mechanism.dataset_size,) or self.members.dtype != np.bool_:
@@ -90,28 +94,38 @@ class DpStep:
 
     def __call__(self, step: int, model: nn.Module, load: Load) -> Release:
         """Return what the step releases; the model is not changed."""
-        drawn = self.drawn(step)
-        total = self._sum_of(drawn, model, load)
-        self._add_canaries(step, total.sums)
-        gradients, measure = self._privatised(step, total.sums)
+        sums, measured = self._sum_of(step, model, load)
+        self._add_canaries(step, sums)
+        gradients, noise = self._privatised(step, sums)
         canaries: dict[Family, NDArray[np.float32]] = {
             canary.placement.family: canary.placement.read(gradients) for canary in self.canaries
         }
         released = {name: gradients[name] for name in trainable(model)}
-        return Release(gradients=released, canaries=canaries, row=self._row(step, total, measure))
+        return Release(gradients=released, canaries=canaries, row=self._row(step, measured, noise))
 
-    def _sum_of(self, drawn: NDArray[np.int64], model: nn.Module, load: Load) -> _Total:
-        total = _Total(self.mechanism.clip_norm, model)
-        for start in range(0, len(drawn), self.micro_batch):
-            total.add(self._clipped(model, load(drawn[start : start + self.micro_batch])))
-        if total.records != len(drawn):
-            raise DpauditError(f"{total.records} records were loaded, expected the {len(drawn)} that were drawn")
-        return total
+    def _sum_of(self, step: int, model: nn.Module, load: Load) -> tuple[Gradients, Measured]:
+        """Return the sum over the drawn records, to which every process adds whole micro-batches."""
+        drawn, size = self.drawn(step), self.micro_batch
+        parts = [drawn[start : start + size] for start in range(0, len(drawn), size)]
+        total, failure = Total(model, self.mechanism, step, len(parts)), None
+        try:
+            for part in range(self.processes.rank, len(parts), self.processes.size):
+                total.add(part, self._clipped(model, parts[part], load))
+        except DpauditError as error:
+            failure = error
+        self.processes.check(failure)
+        return total.over(self.processes)
 
-    def _clipped(self, model: nn.Module, batch: Batch) -> Clipped:
+    def _clipped(self, model: nn.Module, positions: NDArray[np.int64], load: Load) -> Clipped:
+        batch = load(positions)
         if math.isinf(self.mechanism.clip_norm):
-            return unclipped_sum(model, self.losses, batch)
-        return self.engine(model, self.losses, batch, self.mechanism.clip_norm)
+            clipped = unclipped_sum(model, self.losses, batch)
+        else:
+            clipped = self.engine(model, self.losses, batch, self.mechanism.clip_norm)
+        if len(clipped.losses) != len(positions):
+            found = f"{len(clipped.losses)} records were loaded"
+            raise DpauditError(f"{found}, expected the {len(positions)} that were drawn")
+        return clipped
 
     def _add_canaries(self, step: int, sums: Gradients) -> None:
         draws = sampler(self.mechanism)
@@ -120,26 +134,23 @@ class DpStep:
             canary.contribute(sums, draws.draw(step, len(canary.placement), rng), self.mechanism.clip_norm)
 
     def _privatised(self, step: int, sums: Gradients) -> tuple[Gradients, NoiseMeasure]:
-        gradients, measure = {}, NoiseMeasure()
-        for name, tensor in sums.items():
-            noisy, added = add_noise(tensor, self.noise_std, self.noise.child(step, name))
-            gradients[name] = noisy / self.mechanism.batch_size
-            measure += added
-        return gradients, measure
+        noise = Noise(std=self.noise_std, secure=self.secure)
+        noisy, measure = noise.add(sums, lambda name: self.noise.child(step, name))
+        return {name: tensor / self.mechanism.batch_size for name, tensor in noisy.items()}, measure
 
-    def _row(self, step: int, total: _Total, measure: NoiseMeasure) -> LedgerRow:
+    def _row(self, step: int, measured: Measured, noise: NoiseMeasure) -> LedgerRow:
         return LedgerRow(
             step=step,
-            drawn=total.records,
+            drawn=measured.records,
             clip_norm=self.mechanism.clip_norm,
             noise_std=self.noise_std,
             sampling_rate=self.mechanism.sampling_rate,
             divisor=self.mechanism.batch_size,
-            loss=total.mean_loss(step),
-            clipped_fraction=total.clipped / total.records if total.records else 0.0,
-            max_clipped_norm=total.largest,
-            noise_sum_of_squares=measure.sum_of_squares,
-            noise_count=measure.count,
+            loss=measured.loss,
+            clipped_fraction=measured.clipped / measured.records if measured.records else 0.0,
+            max_clipped_norm=measured.largest,
+            noise_sum_of_squares=noise.sum_of_squares,
+            noise_count=noise.count,
         )
 
 
@@ -147,29 +158,3 @@ def assign(model: nn.Module, gradients: Gradients) -> None:
     """Set .grad of every trained parameter, for an optimizer to take a step."""
     for name, parameter in trainable(model).items():
         parameter.grad = gradients[name].to(parameter.dtype)
-
-
-class _Total:
-    """The running sums of a logical batch over its micro-batches."""
-
-    def __init__(self, clip: float, model: nn.Module) -> None:
-        self.clip = clip
-        self.sums = zero_sums(model)
-        self.records = self.clipped = 0
-        self.loss = 0.0
-        self.largest: float | None = None
-
-    def add(self, part: Clipped) -> None:
-        for name, tensor in part.gradients.items():
-            self.sums[name] += tensor
-        self.records += len(part.losses)
-        self.loss += float(part.losses.double().sum())
-        if part.norms is not None:
-            self.clipped += int((part.norms > self.clip).sum())
-            largest = float((part.norms * clip_factors(part.norms, self.clip)).max())
-            self.largest = largest if self.largest is None else max(self.largest, largest)
-
-    def mean_loss(self, step: int) -> float | None:
-        if not math.isfinite(self.loss):
-            raise DpauditError(f"step {step}: the loss is {self.loss}")
-        return self.loss / self.records if self.records else None

@@ -242,5 +242,5 @@ def test_randomness_inside_the_losses_is_refused_by_the_functional_engine() -> N
 
 
 def test_an_unknown_engine_is_an_input_error() -> None:
-    with pytest.raises(InputError, match="functional, loop"):
+    with pytest.raises(InputError, match="bookkeeping, functional, loop"):
         engine("ghost")

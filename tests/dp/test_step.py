@@ -153,12 +153,15 @@ def test_ledger_says_what_was_executed(
     assert loose.max_clipped_norm == pytest.approx(float(alone.norms.max()), rel=1e-6)
 
 
+@pytest.mark.parametrize("secure", [False, True])
 def test_steps_can_be_taken_in_any_order_and_again(
-    mechanism_of: MechanismOf, network: nn.Module, squared_error: Losses, load: Load
+    secure: bool, mechanism_of: MechanismOf, network: nn.Module, squared_error: Losses, load: Load
 ) -> None:
-    step = step_of(mechanism_of(), squared_error, canaries=with_canaries(network))
+    step = step_of(mechanism_of(), squared_error, canaries=with_canaries(network), secure=secure)
     forwards = [step(number, network, load) for number in range(6)]
-    fresh = step_of(mechanism_of(), squared_error, canaries=with_canaries(network))
+    fresh = step_of(mechanism_of(), squared_error, canaries=with_canaries(network), secure=secure)
+    other = step_of(mechanism_of(), squared_error, canaries=with_canaries(network), secure=not secure)
+    assert not same(forwards[3], other(3, network, load))
     assert all(same(forwards[number], fresh(number, network, load)) for number in (5, 0, 3, 3, 1))
     assert not same(forwards[0], forwards[1])
 
