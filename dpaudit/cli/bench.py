@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dpaudit.bench.verdicts import VerdictsOnNoise
     from dpaudit.bench.wrong import Wrong
 
-__all__ = ["app", "bench_rows", "bounds"]
+__all__ = ["app", "bench_rows", "bounds", "engine"]
 
 app = typer.Typer(help="Measure dpaudit's own claims.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -55,6 +55,45 @@ def bounds(
     broken = [f"{row.method} ({row.hypothesis}, {row.strategy})" for row in measured.broken]
     if broken or not verdicts.holds:
         raise FalsifiedError(f"bench: does not hold: {', '.join([*broken, *(['verdict'] * (not verdicts.holds))])}")
+
+
+@app.command()
+def engine(
+    models: Annotated[list[str] | None, typer.Argument(help="Rows by name; all large ones without a name.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Two very small models, three rounds: does it work?")] = False,
+    name: Annotated[str, typer.Option("--engine", help="The engine to measure.")] = "bookkeeping",
+    rounds: Annotated[int, typer.Option(help="Rounds in which all steps take their turn.")] = 9,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Measure what a DP step costs beside an ordinary one and beside Opacus: time, memory, rounding error.
+
+    The large models take up to an hour on two cores.
+
+    Example: dpaudit bench engine mae-32 --json
+    """
+    from dpaudit.bench.engine import bench_engine  # noqa: PLC0415 (imports torch)
+    from dpaudit.bench.engine_cases import QUICK  # noqa: PLC0415 (imports torch)
+    from dpaudit.cli.engine_table import engine_rows  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.cli.progress import progress_for  # noqa: PLC0415
+    from dpaudit.cli.tables import print_table  # noqa: PLC0415
+
+    if quick:
+        models, rounds = [case.name for case in QUICK], min(rounds, 3)
+    measured = bench_engine(models or (), engine_name=name, rounds=rounds, progress=progress_for(quiet=quiet))
+    if as_json:
+        typer.echo(measured.model_dump_json(indent=1))
+        return
+    print_table(engine_rows(measured))
+    machine = measured.machine
+    typer.echo(
+        f"\nengine {measured.engine}, {measured.rounds} rounds; torch {machine['torch']}, opacus {machine['opacus']}, "
+        f"{machine['processor']}, {machine['threads']} threads of {machine['cores']} cores"
+    )
+    for row in measured.rows:
+        for step in row.steps:
+            if step.refuses is not None:
+                typer.echo(f"{step.name} refuses {row.name}: {step.refuses}")
 
 
 def _print_json(measured: BoundsBench, verdicts: VerdictsOnNoise, others: Sequence[Peer] | None) -> None:
