@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import dpaudit
+from dpaudit import checkpoint
 from dpaudit.dp.step import DpStep
+from dpaudit.errors import DamagedRunError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,11 +68,27 @@ def test_five_kills(tmp_path: Path, tiny: tuple[str, ...]) -> None:
     check(tmp_path, tiny, kills=5, seed=2)
 
 
+OPTIMIZERS = {
+    "own": (),
+    "sgd": ("optimizer={name: sgd, learning_rate: 0.1, momentum: 0.9, schedule: {name: cosine, warmup: 2}}",),
+    "adamw": ("optimizer={name: adamw, learning_rate: 0.01}", "weights.ema_decay=0.9"),
+    "lars": ("optimizer={name: lars, learning_rate: 1.0, weight_decay: 0.1}", "weights.ema_decay=0.9"),
+}
+
+
+def tensors(file: Path) -> dict[str, torch.Tensor]:
+    return dict(sorted(load_file(file).items()))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_checkpoint_is_a_place_to_go_on(
-    tmp_path: Path, tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped by an error after every single step in turn, a run still ends with the bits of one that never stopped."""
-    settings = [*tiny, "reproducible=true", "privacy.steps=5", "canaries.coordinates=2"]
+    """Stopped by an error after every single step in turn, a run still ends with the bits of one that never stopped.
+
+    Of the last checkpoint every tensor is compared: weights, the optimizer's state, and their average.
+    """
+    settings = [*tiny, "reproducible=true", "privacy.steps=5", "canaries.coordinates=2", *OPTIMIZERS[name]]
     whole = dpaudit.train("quickstart", out=tmp_path / "whole", overrides=settings)
     original = DpStep.__call__
     for stop in range(5):
@@ -84,3 +104,18 @@ def test_every_checkpoint_is_a_place_to_go_on(
     monkeypatch.setattr(DpStep, "__call__", original)
     pieces = dpaudit.train("quickstart", out=tmp_path / "pieces", overrides=settings)
     assert contents(pieces) == contents(whole)
+    for file in ("checkpoint/state.safetensors", *(["ema.safetensors"] if name in ("adamw", "lars") else [])):
+        one, other = tensors(whole / "target-00" / file), tensors(pieces / "target-00" / file)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(tensor, other[key]) for key, tensor in one.items())
+    kinds = {key.split("/")[0] for key in tensors(whole / "target-00" / "checkpoint" / "state.safetensors")}
+    assert kinds == {"model", "optimizer", *(["average"] if name in ("adamw", "lars") else [])}
+
+
+def test_a_checkpoint_without_the_average_that_is_asked_for_is_refused(tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    checkpoint.save(tmp_path / "state", model, optimizer, {}, step=3, seconds=1.0)
+    assert checkpoint.restore(tmp_path / "state", model, optimizer, {}) == (3, 1.0)
+    with pytest.raises(DamagedRunError, match="averages of 0 tensors"):
+        checkpoint.restore(tmp_path / "state", model, optimizer, {"weight": torch.zeros(1, 2)})
