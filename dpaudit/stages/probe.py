@@ -1,4 +1,4 @@
-"""Measure utility: one probe of one run, beside the untrained encoder and raw pixels."""
+"""Measure utility: one probe of one run, beside its start, the untrained encoder and raw pixels."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dpaudit.attach import embedder, released_model
+from dpaudit.attach import classifier, embedder, released_model
 from dpaudit.discovery import configure
-from dpaudit.plugins import ProbeData
+from dpaudit.plugins import Classifies, ProbeData, ReadsLogits
 from dpaudit.runs import write_atomically
-from dpaudit.training import initial_model
+from dpaudit.training import drawn_model, initial_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from dpaudit.audit import Audit
     from dpaudit.data.examples import Examples
-    from dpaudit.plugins import Features
+    from dpaudit.plugins import Features, Probe
     from dpaudit.progress import Progress
+    from dpaudit.training import Job
 
 __all__ = ["probe_data", "probe_run"]
 
@@ -30,11 +31,7 @@ def probe_run(audit: Audit, name: str, index: int, progress: Progress) -> list[P
     entry = audit.recipe.probes[index]
     probe = configure("probes", entry, audit.loaded.where.at(f"probes.{index}"))
     job, data = audit.job(name), probe_data(audit)
-    features: dict[str, Features] = {
-        "trained": embedder(audit.trainer, released_model(job)),
-        "untrained": embedder(audit.trainer, initial_model(job).eval()),
-        "raw pixels": raw_pixels,
-    }
+    features = _features(probe, job)
     with progress.task(f"probe {name} with {entry.label}", 1) as task:
         result = probe.measure(features, data, audit.public.child("probe", entry.label))
         task.advance(1)
@@ -42,6 +39,17 @@ def probe_run(audit: Audit, name: str, index: int, progress: Progress) -> list[P
     text = result.model_copy(update={"run": name, "probe": entry.label}).model_dump_json(indent=1)
     write_atomically(path, text.encode())
     return [path]
+
+
+def _features(probe: Probe, job: Job) -> dict[str, Features]:
+    """Return what a probe reads of each model: features, beside those of raw pixels, or logits."""
+    models = {"trained": released_model(job)}
+    if job.start is not None:
+        models["pre-trained"] = initial_model(job).eval()
+    models["untrained"] = drawn_model(job).eval()
+    if isinstance(probe, ReadsLogits) and probe.reads_logits and isinstance(job.trainer, Classifies):
+        return {name: classifier(job.trainer, model) for name, model in models.items()}
+    return {name: embedder(job.trainer, model) for name, model in models.items()} | {"raw pixels": raw_pixels}
 
 
 def probe_data(audit: Audit) -> ProbeData:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from statistics import median
 from typing import TYPE_CHECKING
 
 from dpaudit.attach import released_model
 from dpaudit.dp.ledger import read_ledger
-from dpaudit.pictures import reconstructions
+from dpaudit.pictures import captioned, reconstructions
 from dpaudit.reports.html import write_report
 from dpaudit.results import AuditResult, Picture, ProbeResult, RunSummary, Series, Value
 from dpaudit.runs import read_json, write_atomically
 from dpaudit.seal import openings
 from dpaudit.stages.account import read_account
 from dpaudit.stages.bound import read_bounds
+from dpaudit.stages.start import read_beginning
 from dpaudit.verdict import decide
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
     from dpaudit.audit import Audit
     from dpaudit.dp.ledger import LedgerRow
+    from dpaudit.recipe import Recipe
+    from dpaudit.results import Plan
 
 __all__ = ["paint_audit", "read_results", "report_audit"]
 
@@ -40,6 +45,7 @@ def paint_audit(audit: Audit) -> list[Path]:
     examples = population.data[held_out[: audit.recipe.report.pictures]]
     model = released_model(audit.job(audit.targets[0]))
     made = reconstructions(folder, audit.trainer, model, examples, audit.public.child("pictures"))
+    made += captioned(folder, audit.trainer, model, examples)
     index = audit.path / "pictures.json"
     write_atomically(index, (Painted(pictures=tuple(made)).model_dump_json(indent=1) + "\n").encode())
     return [index, *(folder / picture.file for picture in made)]
@@ -68,18 +74,23 @@ def _result(audit: Audit) -> AuditResult:
     judged = {result.attack for result in bounded.attacks}
     return AuditResult(
         name=recipe.name,
-        title=recipe.title or recipe.name,
+        title=_title(recipe),
         dpaudit_version=manifest["environment"]["dpaudit"],
         recipe=recipe.model_dump(mode="json"),
         environment=manifest["environment"],
         system=f"{recipe.trainer.name}, {manifest['parameters']:,} parameters",
         promise=planned.promise,
         guarantees=accounted.guarantees,
+        with_tuning=accounted.with_tuning,
+        with_pretraining=accounted.with_pretraining,
+        central_limit=accounted.central_limit,
         assumptions=accounted.assumptions,
+        beginning=read_beginning(audit),
         runs=runs,
         attacks=bounded.attacks,
         bounds=bounded.bounds,
-        plans=planned.plans,
+        plans=_costed(planned.plans, runs),
+        more_runs=_costed(planned.more_runs, runs),
         probes=_probes(audit),
         pictures=Painted.model_validate(read_json(audit.path / "pictures.json")).pictures,
         verdict=verdict,
@@ -88,6 +99,18 @@ def _result(audit: Audit) -> AuditResult:
             f"Attack {named.label}: not applicable to this run." for named in audit.attacks if named.label not in judged
         ),
     )
+
+
+def _costed(plans: Sequence[Plan], runs: Sequence[RunSummary]) -> tuple[Plan, ...]:
+    """Return the plans with the hours that the runs took, or would have taken had there been more targets."""
+    target = median(run.seconds for run in runs if run.role == "target")
+    references = math.fsum(run.seconds for run in runs if run.role == "reference")
+    return tuple(plan.model_copy(update={"hours": (plan.runs * target + references) / 3600}) for plan in plans)
+
+
+def _title(recipe: Recipe) -> str:
+    title = recipe.title or recipe.name
+    return title if recipe.privacy.simulate_batch is None else f"SIMULATION, NOT PRIVATE: {title}"
 
 
 def _probes(audit: Audit) -> tuple[ProbeResult, ...]:
