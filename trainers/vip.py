@@ -2,7 +2,8 @@
 
 Three quarters of the patches are masked at random; the loss of an image is the mean squared error of its masked
 patches, so it depends on that image alone and per-example clipping bounds the sensitivity. The mask is the only
-augmentation. The published system starts from weights trained on synthetic images.
+augmentation. The published system starts from weights trained on synthetic images: section `start`
+of a recipe (`vip-micro`).
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from dpaudit.errors import InputError
+from dpaudit.models.images import normalised, pixels, pixels_of
 from dpaudit.models.initialisation import seeded
 from dpaudit.models.mae import SIZES, MaskedAutoencoder, Size, patchify, unpatchify
 from dpaudit.models.vit import take_tokens
+from dpaudit.optimisation import CappedCosine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
     from torch.optim import Optimizer
 
     from dpaudit.data.examples import Examples
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ViP"]
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 GREY = 128
 
 
@@ -90,13 +90,10 @@ class ViP:
 
         The mask of a record is the order of uniforms keyed by (rng, id): who else is in the batch does not matter.
         """
-        side = self.image_size
-        if examples.images.shape[1:] != (3, side, side):
-            raise InputError("images", examples.images.shape, f"shape (n, 3, {side}, {side})")
+        images = normalised(pixels_of(examples, self.image_size))
         order = np.argsort(rng.uniform(examples.ids, self.architecture.tokens), axis=1, kind="stable")
         kept = order.shape[1] - self._masked_patches
         visible, masked = np.sort(order[:, :kept], axis=1), np.sort(order[:, kept:], axis=1)
-        images = _normalised(_tensor(examples.images))
         return {"images": images, "visible": torch.from_numpy(visible), "masked": torch.from_numpy(masked)}
 
     def losses(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -108,7 +105,7 @@ class ViP:
 
     def embed(self, model: nn.Module, images: Tensor) -> Tensor:
         """Return ViP's probe features, (n, depth * width): the mean patch token of every block, nothing masked."""
-        return cast("MaskedAutoencoder", model).features(_normalised(images))
+        return cast("MaskedAutoencoder", model).features(normalised(images))
 
     def optimizer(self, parameters: Sequence[nn.Parameter], steps: int) -> Optimizer:
         """Return AdamW; weight decay acts on every tensor, as in the published code."""
@@ -120,8 +117,12 @@ class ViP:
 
         The smaller of a ramp and a half-cosine over the whole run, not one after the other.
         """
-        ramp = (step + 1) / max(self.warmup, 1)
-        return self.peak_learning_rate * min(ramp, (1 + math.cos(math.pi * step / steps)) / 2)
+        return self.peak_learning_rate * CappedCosine(warmup=self.warmup).factor(step, steps)
+
+    @property
+    def optimisation_options(self) -> frozenset[str]:
+        """Return the options that a recipe's own optimizer makes void."""
+        return frozenset({"peak_learning_rate", "betas", "weight_decay", "warmup"})
 
     def reconstruct(self, model: nn.Module, examples: Examples, rng: Rng) -> tuple[Array, Array]:
         """Return (images with masked patches grey, the same as predicted), uint8 (n, 3, S, S)."""
@@ -130,9 +131,9 @@ class ViP:
         with torch.no_grad():
             predicted = model(batch["images"], batch["visible"], batch["masked"])
         index = batch["masked"].unsqueeze(-1).expand_as(predicted)
-        seen = patchify(_tensor(examples.images).to(device), self.patch_size).scatter(1, index, GREY)
+        seen = patchify(pixels_of(examples, self.image_size).to(device), self.patch_size).scatter(1, index, GREY)
         painted = patchify(batch["images"], self.patch_size).scatter(1, index, predicted)
-        composite = _pixels(unpatchify(painted, self.patch_size))
+        composite = pixels(unpatchify(painted, self.patch_size))
         return unpatchify(seen, self.patch_size).cpu().numpy(), composite.cpu().numpy()
 
     @property
@@ -166,26 +167,3 @@ def _check_optimisation(options: ViP) -> None:
         raise InputError("weight_decay", options.weight_decay, "a number that is not negative")
     if options.warmup < 0:
         raise InputError("warmup", options.warmup, "a number of steps, 0 or more")
-
-
-def _tensor(images: NDArray[np.uint8]) -> Tensor:
-    return torch.tensor(images)  # copies: a view of a read-only array would warn
-
-
-def _normalised(images: Tensor) -> Tensor:
-    """Return uint8 (n, 3, S, S) as float32 with ImageNet's mean 0 and standard deviation 1 per channel."""
-    mean, std = _statistics(images.device)
-    return (images.float() / 255 - mean) / std
-
-
-def _pixels(images: Tensor) -> Tensor:
-    """Return normalised images as uint8, clipped to the range of a pixel."""
-    mean, std = _statistics(images.device)
-    return ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-
-
-def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    shape = (3, 1, 1)
-    return torch.tensor(IMAGENET_MEAN, device=device).reshape(shape), torch.tensor(IMAGENET_STD, device=device).reshape(
-        shape
-    )
