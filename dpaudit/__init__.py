@@ -10,9 +10,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dpaudit.calls import account, attack, bound, probe, report, run, train
+    from dpaudit.calls import account, attack, bound, forecast, plan, probe, report, run, train
 
-__all__ = ["account", "attack", "bound", "probe", "report", "run", "train"]
+__all__ = ["account", "attack", "bound", "forecast", "plan", "probe", "report", "run", "train"]
 __version__ = version("dpaudit")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,36 +16,44 @@ from dpaudit.plugins import AttackView, Candidates
 from dpaudit.training import Job, initial_model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor, nn
 
     from dpaudit.canaries import Family
     from dpaudit.data.examples import Examples
     from dpaudit.mechanism import Mechanism
-    from dpaudit.plugins import Features, Needs, PerExampleTrainer, Target, Trace
+    from dpaudit.plugins import Classifies, Features, Needs, PerExampleTrainer, Target, Trace
     from dpaudit.rng import Rng
 
-__all__ = ["attack_view", "embedder", "released_model"]
+__all__ = ["attack_view", "classifier", "embedder", "released_model"]
 
 _BATCH = 256
+_WEIGHTS = {"final": "model.safetensors", "ema": "ema.safetensors"}
 
 
 def released_model(job: Job) -> nn.Module:
-    """Return the trained model of a finished run."""
+    """Return the trained model of a finished run: its last weights, or their average where the recipe says so."""
     model = initial_model(job)
-    load_model(job.run / "model.safetensors", model)
+    load_model(job.run / _WEIGHTS[job.recipe.weights.evaluate], model)
     return model.eval()
 
 
 def embedder(trainer: PerExampleTrainer, model: nn.Module) -> Features:
     """Return a function from records to features (n, d), in batches, without gradients."""
+    return partial(_in_batches, partial(trainer.embed, model))
 
-    def embed(examples: Examples) -> NDArray[np.float32]:
-        with torch.no_grad():
-            parts = [trainer.embed(model, torch.from_numpy(part.images)) for part in _batches(examples)]
-        return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
 
-    return embed
+def classifier(trainer: Classifies, model: nn.Module) -> Features:
+    """Return a function from records to logits (n, classes), in batches, without gradients."""
+    return partial(_in_batches, partial(trainer.logits, model))
+
+
+def _in_batches(read: Callable[[Tensor], Tensor], examples: Examples, /) -> NDArray[np.float32]:
+    with torch.no_grad():
+        parts = [read(torch.tensor(part.images)) for part in _batches(examples)]  # copies: it may be read-only
+    return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
 
 
 def attack_view(job: Job, model: nn.Module, needs: Needs, candidates: Candidates, rng: Rng) -> AttackView:

@@ -10,7 +10,8 @@ from dpaudit.discovery import configure
 from dpaudit.errors import InputError
 from dpaudit.mechanism import Mechanism
 from dpaudit.plugins import PerExampleTrainer
-from dpaudit.population import data_fingerprint, open_dataset, populate
+from dpaudit.population import data_fingerprint, open_dataset, populate, sizes
+from dpaudit.public_data import open_public, start_fingerprint
 from dpaudit.recipe import AttackEntry
 from dpaudit.results import Plan, Promise, Value
 from dpaudit.rng import Rng
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dpaudit.plugins import Attack, Dataset, Needs
-    from dpaudit.population import Population
+    from dpaudit.population import Population, Sizes
     from dpaudit.recipe import LoadedRecipe, Recipe
     from dpaudit.training import Job
 
@@ -33,6 +34,7 @@ class Planned(Value):
     mechanism: Mechanism
     promise: Promise
     plans: tuple[Plan, ...]
+    more_runs: tuple[Plan, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +74,27 @@ class Audit:
         return data_fingerprint(self.loaded)
 
     @cached_property
+    def start_fingerprint(self) -> str | None:
+        """Return the fingerprint of what the weights of step 0 are made from; None where they are drawn."""
+        return start_fingerprint(self.loaded)
+
+    @cached_property
     def key(self) -> str:
         """Return the hash of all that a trained run and its attacks depend on."""
         recipe = self.recipe.model_dump(mode="json", exclude={"report"})
-        return content_key("dpaudit", 1, recipe, self.fingerprint)
+        return content_key("dpaudit", 1, recipe, self.fingerprint, self.start_fingerprint)
+
+    @property
+    def start_key(self) -> str:
+        """Return the hash of all that the weights of step 0 and what is known of them depend on."""
+        whole = self.recipe.model_dump(mode="json", include={"seed", "trainer", "start"})
+        micro_batch = self.recipe.privacy.physical_batch_size
+        return content_key("start", 1, whole, micro_batch, self.fingerprint, self.start_fingerprint)
+
+    @property
+    def start(self) -> Path | None:
+        """Return the file with the weights of step 0 that all runs share; None where each run draws its own."""
+        return None if self.recipe.start is None else self.path / "start" / "model.safetensors"
 
     @property
     def public(self) -> Rng:
@@ -98,14 +117,29 @@ class Audit:
         return open_dataset(self.loaded, self.trainer.image_size)
 
     @cached_property
+    def public_data(self) -> Dataset:
+        """Return the data set of the public stage, its images decoded at the trainer's size."""
+        return open_public(self.loaded, self.trainer.image_size)
+
+    @cached_property
     def population(self) -> Population:
         """Return who could be in a run."""
         return populate(self.loaded, self.dataset, self.trainer, self.public.child("population"))
 
     @cached_property
+    def sizes(self) -> Sizes:
+        """Return how large the population is, without a trainer."""
+        return sizes(self.loaded)
+
+    @cached_property
     def planned(self) -> Planned:
         """Return what the plan stage fixed."""
         return Planned.model_validate(read_json(self.path / "plan.json"))
+
+    @property
+    def earlier_trainings(self) -> int:
+        """Return how many targets were trained on the same data in this folder before it was begun afresh."""
+        return int(read_json(self.path / "audit.json").get("earlier trainings", 0))
 
     def with_report(self, *, public: bool) -> Audit:
         """Return the same audit whose report is public or not; nothing else of the recipe changes."""
@@ -153,6 +187,7 @@ class Audit:
             trainer=self.trainer,
             population=self.population,
             public=self.public,
+            start=self.start,
         )
 
     def family(self, named: NamedAttack, needs: Needs, placed: tuple[str, ...]) -> str | None:
@@ -160,7 +195,7 @@ class Audit:
 
         None when a run that clips nothing has none of them: gradient canaries need a clip norm.
         """
-        present = (*placed, *self.population.candidate_ids())
+        present = (*placed, *self.sizes.candidates)
         wanted = (named.entry.family,) if named.entry.family else needs.families
         for family in wanted:
             if family in needs.families and family in present:

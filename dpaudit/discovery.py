@@ -38,7 +38,9 @@ GROUPS: dict[Group, tuple[type, ...]] = {
     "attacks": (Attack,),
     "probes": (Probe,),
 }
-_OWN = frozenset({"name", "label", "split"})  # keys of a recipe's entry that can be no option of a plug-in
+_OWN = frozenset(
+    {"name", "label", "split", "expected_size", "public"}
+)  # keys of a recipe's entry that can be no option of a plug-in
 _SHARED = ("family", "limit")  # keys that the recipe reads and a plug-in with such an option gets as well
 _OPERATORS = frozenset({"__len__", "__getitem__"})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import torch
@@ -14,16 +14,22 @@ from dpaudit.bounds.family import gaussian_family
 from dpaudit.bounds.guesses import Guesses, guess
 from dpaudit.bounds.max_p import PlannedTest, max_p_bound
 from dpaudit.bounds.one_run_fdp import FdpRecursion
-from dpaudit.discovery import available
+from dpaudit.data.examples import Examples
+from dpaudit.discovery import available, configure
 from dpaudit.dp.engines import engine
 from dpaudit.dp.noise import gaussian_like
 from dpaudit.environment import environment
-from dpaudit.mechanism import Mechanism
+from dpaudit.errors import InputError
+from dpaudit.mechanism import Adjacency, Mechanism
+from dpaudit.plugins import PerExampleTrainer
+from dpaudit.recipe import PlugInEntry
+from dpaudit.rehearsal import Rehearsal
 from dpaudit.rng import Rng
 from dpaudit.scores import LabelledScores
+from dpaudit.sensitivity import premises_before_training
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor, nn
 
@@ -44,7 +50,7 @@ class Finding:
 def examine() -> list[Finding]:
     """Return what every check found, in order."""
     checks: tuple[Callable[[], Finding], ...] = (_versions, _plug_ins, _bounds, _null, _accountants, _noise, _clipping)
-    return [check() for check in checks]
+    return [*(check() for check in checks), *_trainers()]
 
 
 def _versions() -> Finding:
@@ -117,12 +123,51 @@ def _clipping() -> Finding:
         model.weight.copy_(torch.from_numpy(rng.normal(size=(1, 6))))
         model.bias.zero_()
     batch = {"x": torch.from_numpy(rng.normal(size=(9, 6)).astype(np.float32))}
-    fast, slow = (engine(name)(model, _square, batch, 0.5) for name in ("functional", "loop"))
+    fast, slow = (engine(name)(model, _square, batch, 0.5) for name in ("bookkeeping", "loop"))
     errors = [float((fast.gradients[name] - slow.gradients[name]).abs().max()) for name in slow.gradients]
     largest = max(float(gradient.abs().max()) for gradient in slow.gradients.values())
     return Finding(
         check="clipping", fine=max(errors) <= 1e-5 * largest, finding=f"differs from the loop by {max(errors):.1e}"
     )
+
+
+def _trainers() -> Iterator[Finding]:
+    """Yield whether each trainer's declared sensitivity survives record and replay, at its default options."""
+    for plug_in in available("trainers"):
+        if plug_in.broken is None:
+            status, text = _replayed(plug_in.name)
+            yield Finding(check=f"sensitivity of {plug_in.name}", fine=status in ("held", "unknown"), finding=text)
+
+
+def _replayed(name: str) -> tuple[str, str]:
+    """Return the status and the evidence of the adjacency under which a trainer does worst, of those it declares."""
+    try:
+        trainer = configure("trainers", PlugInEntry(name=name))
+    except InputError as error:
+        return "unknown", f"not replayed, it has no default options ({error})"
+    rehearsal, found = Rehearsal(trainer=trainer, clip_norm=1.0, rng=Rng.from_system()), []
+    try:
+        model = trainer.build(rehearsal.rng.child("model"))
+    except Exception as error:  # a stranger's plug-in may raise anything, and must not hide what the others are
+        return "broken", f"it builds no model: {type(error).__name__}: {error}"
+    for adjacency in get_args(Adjacency):
+        try:
+            rehearsal.declared(adjacency, 1.0)
+        except InputError:
+            continue
+        premise, _ = premises_before_training(rehearsal, _records(trainer.image_size), adjacency, model)
+        found.append((premise.status, f"{adjacency}: {premise.evidence}"))
+        if isinstance(trainer, PerExampleTrainer):
+            break  # what one record more can do bounds the other two
+    worst_first = ("violated", "unknown", "held")
+    return min(found, key=lambda each: worst_first.index(each[0]), default=("unknown", "it declares no sensitivity"))
+
+
+def _records(side: int) -> Examples:
+    """Return two records with everything that a trainer may read."""
+    pixels = np.random.default_rng(0).integers(0, 256, size=(2, 3, side, side), dtype=np.uint8)
+    captions = ("a dog on a beach", "two cups of coffee beside an open book")
+    return Examples(ids=np.array(["doctor:0", "doctor:1"]), images=pixels, captions=captions, labels=np.array([0, 1]))
 
 
 def _square(model: nn.Module, batch: Batch) -> Tensor:

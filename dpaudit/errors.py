@@ -56,5 +56,5 @@ class FalsifiedError(DpauditError):
 
 
 def _short(value: Any, limit: int = 120) -> str:
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -7,10 +7,12 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Adjacency", "Mechanism", "Sampling"]
+__all__ = ["Adjacency", "InitialWeights", "Mechanism", "Sampling"]
 
 Adjacency: TypeAlias = Literal["add-remove", "replace-one", "zero-out"]
 Sampling: TypeAlias = Literal["poisson", "fixed", "shuffle", "full"]
+#: what the weights at step 0 were made from
+InitialWeights: TypeAlias = Literal["random", "synthetic", "public", "private"]
 
 
 class Mechanism(BaseModel):

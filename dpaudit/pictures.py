@@ -1,4 +1,4 @@
-"""Pictures of what a model does, for the page: originals beside what the model saw and what it painted."""
+"""Pictures of what a model does, for the page: originals beside what it painted, or above what it said."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import io
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from PIL import Image
 
-from dpaudit.plugins import Reconstructs
-from dpaudit.results import Picture
+from dpaudit.plugins import Captions, Reconstructs
+from dpaudit.results import Picture, Said
 from dpaudit.runs import write_atomically
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from dpaudit.plugins import Trainer
     from dpaudit.rng import Rng
 
-__all__ = ["reconstructions"]
+__all__ = ["captioned", "reconstructions"]
 
 _GAP, _TILE = 4, 96
 
@@ -40,6 +41,27 @@ def reconstructions(folder: Path, trainer: Trainer, model: nn.Module, examples: 
     title = "Originals (top), what the model saw (middle), what it painted (bottom)"
     alt = f"Three rows of {len(examples)} held-out images: original, masked input, reconstruction."
     return [Picture(file="reconstructions.png", title=title, alt=alt)]
+
+
+def captioned(folder: Path, trainer: Trainer, model: nn.Module, examples: Examples) -> list[Picture]:
+    """Write a row of records that no run was trained on; return it with what the model says of each.
+
+    Returns no picture for a trainer that does not caption.
+    """
+    if not isinstance(trainer, Captions) or len(examples) == 0:
+        return []
+    device = next(model.parameters()).device
+    generated = trainer.caption(model, torch.tensor(examples.images, device=device))
+    captions = examples.captions or (None,) * len(examples)
+    write_atomically(folder / "captions.png", _png(_tiles(examples.images[np.newaxis])))
+    return [
+        Picture(
+            file="captions.png",
+            title="What the model says of images that no run was trained on",
+            alt=f"{len(examples)} held-out images in a row; what the model says of each is in the table below.",
+            said=tuple(Said(generated=said, caption=true) for said, true in zip(generated, captions, strict=True)),
+        )
+    ]
 
 
 def _tiles(grid: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -116,12 +116,14 @@ def _work(audit: Audit, goal: Goal, planned: Planned | None, progress: Progress)
 
 def _begin(audit: Audit, *, fresh: bool) -> None:
     index = audit.path / _INDEX
+    earlier = _trainings(audit) if index.exists() else 0
     if fresh:
         _clear(audit.path)
-    now = {"recipe": audit.recipe.model_dump(mode="json"), "data fingerprint": audit.fingerprint}
+    recipe = audit.recipe.model_dump(mode="json")
+    now = {"recipe": recipe, "data fingerprint": audit.fingerprint, "start fingerprint": audit.start_fingerprint}
     if not index.exists():
         write_atomically(audit.path / "recipe.yaml", resolved(audit.recipe).encode())
-        write_json(index, {"schema_version": 1, **now})
+        write_json(index, {"schema_version": 1, **now, "earlier trainings": earlier})
         return
     begun = read_json(index)
     changes = differences({key: begun.get(key) for key in now}, now)
@@ -129,6 +131,15 @@ def _begin(audit: Audit, *, fresh: bool) -> None:
     if changes:
         expected = "the recipe and data it was begun with; --fresh starts over, another --out keeps both"
         raise InputError(f"{audit.path}", "; ".join(changes[:5]), expected)
+
+
+def _trainings(audit: Audit) -> int:
+    """Return how many targets have been trained in this folder on these data, those that were deleted included."""
+    begun = read_json(audit.path / _INDEX)
+    if begun.get("data fingerprint") != audit.fingerprint:
+        return 0
+    finished = list((audit.path / "stages").glob("train-target-*.json"))
+    return int(begun.get("earlier trainings", 0)) + len(finished)
 
 
 def _check_place(folder: RunFolder, *, fresh: bool) -> None:
@@ -156,6 +167,8 @@ def _stages(audit: Audit, planned: Planned | None) -> Iterator[Stage]:
     """Yield every stage in order. What a stage imports, it imports when it works."""
     key, entries = audit.key, [named.entry.model_dump(mode="json") for named in audit.attacks]
     yield Stage("plan", "plan", content_key(key, "plan"), lambda _: _plan(audit, planned))
+    if audit.recipe.start is not None:
+        yield Stage("train", "start", audit.start_key, partial(_start, audit))
     for name in (*audit.targets, *audit.references):
         yield Stage("train", f"train-{name}", content_key(key, "train", name), partial(_train, audit, name))
     for name in audit.targets:
@@ -179,6 +192,12 @@ def _plan(audit: Audit, planned: Planned | None) -> Work:
     from dpaudit.stages.plan import plan_audit, preflight  # noqa: PLC0415 (imports torch)
 
     return plan_audit(audit, planned or preflight(audit)), {}
+
+
+def _start(audit: Audit, progress: Progress) -> Work:
+    from dpaudit.stages.start import make_start  # noqa: PLC0415 (imports torch)
+
+    return make_start(audit, progress), {}
 
 
 def _train(audit: Audit, name: str, progress: Progress) -> Work:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dpaudit.data.examples import Examples
     from dpaudit.dp.tensors import Batch, Gradients
     from dpaudit.mechanism import Adjacency, Mechanism
+    from dpaudit.models.generation import CaptionLikelihoods
     from dpaudit.results import ProbeResult
     from dpaudit.rng import Array, Rng
     from dpaudit.scores import Access
@@ -31,13 +32,19 @@ __all__ = [
     "AttackView",
     "BatchTrainer",
     "Candidates",
+    "CaptionLikelihood",
+    "Captions",
+    "Classifies",
     "Dataset",
     "FeatureSource",
     "Features",
+    "GivenPart",
+    "NamesOptimisation",
     "Needs",
     "PerExampleTrainer",
     "Probe",
     "ProbeData",
+    "ReadsLogits",
     "Reconstructs",
     "Target",
     "Trace",
@@ -113,11 +120,56 @@ class BatchTrainer(Trainer, Protocol):
 
 
 @runtime_checkable
+class NamesOptimisation(Protocol):
+    """A capability: options of its own optimizer are refused, not ignored, where the recipe names another optimizer."""
+
+    @property
+    def optimisation_options(self) -> frozenset[str]:
+        """Return the options that act through its own optimizer and learning rate alone."""
+
+
+@runtime_checkable
+class GivenPart(Protocol):
+    """A capability: weights that a recipe starts from belong to a part of its model, the rest is drawn."""
+
+    def given_part(self, model: nn.Module) -> nn.Module:
+        """Return that part."""
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """A capability: the model says which class an image is of."""
+
+    @property
+    def classes(self) -> int:
+        """Return how many classes it knows, a public number; labels are 0, ..., classes - 1."""
+
+    def logits(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Return the logits (n, classes) of uint8 images (n, 3, S, S)."""
+
+
+@runtime_checkable
 class Reconstructs(Protocol):
     """A capability: the model paints what it was not shown."""
 
     def reconstruct(self, model: nn.Module, examples: Examples, rng: Rng) -> tuple[Array, Array]:
         """Return (what the model saw, what it painted), both uint8 (n, 3, S, S)."""
+
+
+@runtime_checkable
+class Captions(Protocol):
+    """A capability: the model says what an image shows."""
+
+    def caption(self, model: nn.Module, images: Tensor, beams: int = 1) -> list[str]:
+        """Return one caption per uint8 image (n, 3, S, S), the same each time. beams: beginnings kept; 1 = greedy."""
+
+
+@runtime_checkable
+class CaptionLikelihood(Protocol):
+    """A capability: the model says how likely a caption is, given an image."""
+
+    def caption_likelihoods(self, model: nn.Module, images: Tensor, captions: Sequence[str]) -> CaptionLikelihoods:
+        """Return the likelihood of each caption given its uint8 image (n, 3, S, S), whole and per token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +273,19 @@ class ProbeData:
 
 @runtime_checkable
 class Probe(Protocol):
-    """Measures utility; `features` maps "trained", "untrained" and "raw pixels" to feature functions."""
+    """Measures utility; `features` maps names to feature functions.
+
+    "trained", "untrained" and "raw pixels"; "pre-trained" too, where the weights of step 0 were not drawn.
+    """
 
     def measure(self, features: FeatureSource, data: ProbeData, rng: Rng) -> ProbeResult:
         """Return the score of every kind of features. The engine fills in `run`."""
+
+
+@runtime_checkable
+class ReadsLogits(Protocol):
+    """A capability of a probe: it asks a trainer that classifies for logits (n, classes) in place of features."""
+
+    @property
+    def reads_logits(self) -> bool:
+        """Return whether it does."""

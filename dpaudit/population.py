@@ -7,23 +7,36 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dpaudit.data.annotations import check_complete
 from dpaudit.data.cached import Cached
 from dpaudit.data.examples import concatenate
 from dpaudit.data.input_canaries import make_canaries
 from dpaudit.data.split import Split, split
 from dpaudit.data.with_canaries import WithCanaries
 from dpaudit.discovery import configure, find
+from dpaudit.plugins import Classifies
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dpaudit.canaries import InputKind
     from dpaudit.data.examples import Examples
+    from dpaudit.located import Where
     from dpaudit.plugins import Dataset, Trainer
-    from dpaudit.recipe import LoadedRecipe, Recipe
+    from dpaudit.recipe import LoadedRecipe, PlugInEntry, Recipe
     from dpaudit.rng import Rng
 
-__all__ = ["Population", "data_fingerprint", "open_dataset", "populate"]
+__all__ = [
+    "Population",
+    "Sizes",
+    "check_image_size",
+    "data_fingerprint",
+    "open_dataset",
+    "populate",
+    "sized",
+    "sizes",
+    "sizes_of",
+]
 
 _READ_BEFOREHAND, _CHUNK = 100_000, 1024
 
@@ -45,11 +58,14 @@ class Population:
         """Return training-only records, then the audit pool, then the inserted records, (N,)."""
         return np.concatenate([self.split.train, self.split.pool, self.inputs])
 
-    def read_through(self) -> None:
-        """Decode every record once (the first 100,000 of a larger set), so that a corrupt one is named beforehand."""
+    def read_through(self, read: frozenset[str]) -> None:
+        """Decode every record once (the first 100,000 of a larger set), so that a corrupt one is named beforehand.
+
+        read: what the trainer reads of a record; one without it is named as well.
+        """
         used = np.concatenate([self.universe, self.split.probe_train, self.split.probe_test])[:_READ_BEFOREHAND]
         for start in range(0, len(used), _CHUNK):
-            self.data[used[start : start + _CHUNK]]
+            check_complete(self.data[used[start : start + _CHUNK]], read)
 
     def candidate_ids(self) -> dict[str, NDArray[np.str_]]:
         """Return the ids of the families that are records; gradient families are the step's."""
@@ -66,35 +82,69 @@ class Population:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How many records could be in a target run, and how many of them are candidates, by family."""
+
+    universe: int
+    candidates: dict[str, int]
+
+
+def sizes(loaded: LoadedRecipe) -> Sizes:
+    """Return the sizes of the population that `populate` makes; neither a trainer nor an image is needed for it."""
+    data = loaded.recipe.data
+    available = len(sized(data, loaded.where.at("data"), 1))
+    if data.expected_size not in (None, available):
+        raise loaded.where.refusal("data.expected_size", data.expected_size, f"{available}, the records that there are")
+    return sizes_of(loaded, available)
+
+
+def sizes_of(loaded: LoadedRecipe, available: int) -> Sizes:
+    """Return the sizes of the population of a recipe whose data set has so many records; it need not be there."""
+    data = loaded.recipe.data
+    parts, inserted = data.split, _inserted(loaded)
+    probes = parts.probe_train + parts.probe_test
+    if parts.audit_pool + probes > available:
+        raise loaded.where.refusal("data.split", parts.audit_pool + probes, f"at most {available} records in all")
+    counts = {"pool": parts.audit_pool - inserted, "inputs": inserted}
+    return Sizes(
+        universe=min(available, data.limit or available) - probes,
+        candidates={family: count for family, count in counts.items() if count},
+    )
+
+
 def open_dataset(loaded: LoadedRecipe, image_size: int) -> Dataset:
     """Return the recipe's data set, its images decoded at the size that the trainer takes."""
     entry, where = loaded.recipe.data, loaded.where.at("data")
+    check_image_size(entry, where, image_size)
+    return sized(entry, where, image_size)
+
+
+def check_image_size(entry: PlugInEntry, where: Where, image_size: int) -> None:
+    """Raise InputError where an entry of a data set asks for another image size than the trainer's."""
     asked = entry.options.get("image_size")
     if asked not in (None, image_size):
         raise where.refusal("image_size", asked, f"{image_size}, the size that the trainer takes")
-    return _sized(loaded, image_size)
 
 
 def data_fingerprint(loaded: LoadedRecipe) -> str:
     """Return a hash that changes when the data changes; neither a trainer nor an image is needed for it."""
-    return _sized(loaded, 1).fingerprint()
+    return sized(loaded.recipe.data, loaded.where.at("data"), 1).fingerprint()
 
 
-def _sized(loaded: LoadedRecipe, image_size: int) -> Dataset:
-    entry, where = loaded.recipe.data, loaded.where.at("data")
+def sized(entry: PlugInEntry, where: Where, image_size: int) -> Dataset:
+    """Return the data set of an entry, at this image size where it has such an option."""
     takes_size = "image_size" in {field.name for field in fields(find("datasets", entry, where))}
-    sized = entry.model_copy(update={"image_size": image_size}) if takes_size else entry
-    return configure("datasets", sized, where)
+    asked = entry.model_copy(update={"image_size": image_size}) if takes_size else entry
+    return configure("datasets", asked, where)
 
 
 def populate(loaded: LoadedRecipe, dataset: Dataset, trainer: Trainer, rng: Rng) -> Population:
     """Return the roles of all records. `rng` is public: it decides roles, never membership."""
     recipe = loaded.recipe
     _check_modality(loaded, trainer)
-    parts, inserted = recipe.data.split, sum(_kinds(recipe).values())
-    if inserted > parts.audit_pool:
-        expected = f"at most the audit pool ({parts.audit_pool} records): each inserted record takes the place of one"
-        raise loaded.where.refusal("canaries.inputs", inserted, expected)
+    _check_classes(loaded, dataset, trainer)
+    parts, inserted = recipe.data.split, _inserted(loaded)
     roles = split(
         dataset,
         rng.child("split"),
@@ -109,6 +159,14 @@ def populate(loaded: LoadedRecipe, dataset: Dataset, trainer: Trainer, rng: Rng)
     data: Dataset = cached if canaries is None else WithCanaries(cached, canaries)
     inputs = np.array([], dtype=np.str_) if canaries is None else canaries.ids
     return Population(data=data, split=roles, inputs=inputs, classes=dataset.classes)
+
+
+def _inserted(loaded: LoadedRecipe) -> int:
+    inserted, pool = sum(_kinds(loaded.recipe).values()), loaded.recipe.data.split.audit_pool
+    if inserted > pool:
+        expected = f"at most the audit pool ({pool} records): each inserted record takes the place of one"
+        raise loaded.where.refusal("canaries.inputs", inserted, expected)
+    return inserted
 
 
 def _training_only(recipe: Recipe, size: int) -> int | None:
@@ -129,6 +187,17 @@ def _canaries(recipe: Recipe, dataset: Dataset, sources: NDArray[np.str_], rng: 
 def _kinds(recipe: Recipe) -> dict[InputKind, int]:
     asked = recipe.canaries.inputs
     return {"noise": asked.noise, "mislabelled": asked.mislabelled, "miscaptioned": asked.miscaptioned}
+
+
+def _check_classes(loaded: LoadedRecipe, dataset: Dataset, trainer: Trainer) -> None:
+    if "label" not in trainer.modality:
+        return
+    name, where = loaded.recipe.trainer.name, loaded.where
+    if dataset.classes is None:
+        raise where.refusal("data.name", loaded.recipe.data.name, f"data with labels: {name} learns from them")
+    if isinstance(trainer, Classifies) and trainer.classes < len(dataset.classes):
+        expected = f"at least {len(dataset.classes)}, the classes of the data"
+        raise where.refusal("trainer.classes", trainer.classes, expected)
 
 
 def _check_modality(loaded: LoadedRecipe, trainer: Trainer) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pydantic_core import to_json
@@ -12,6 +13,7 @@ from pydantic_core import to_json
 from dpaudit.errors import InputError
 from dpaudit.located import Where, dump, parse_setting, read
 from dpaudit.refusals import MISSING, first_refusal, nearest
+from dpaudit.schema import keys_at, without_tags
 from dpaudit.sections import (
     AttackEntry,
     BoundRequest,
@@ -21,19 +23,23 @@ from dpaudit.sections import (
     DecidingBound,
     InputCanaries,
     PlugInEntry,
+    Pretrain,
     Privacy,
     ProbeEntry,
+    PublicData,
     Recipe,
     References,
     Report,
     Runs,
     Section,
     Split,
+    Start,
     TrainerEntry,
+    Weights,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from dpaudit.located import Document
 
@@ -47,15 +53,19 @@ __all__ = [
     "InputCanaries",
     "LoadedRecipe",
     "PlugInEntry",
+    "Pretrain",
     "Privacy",
     "ProbeEntry",
+    "PublicData",
     "Recipe",
     "References",
     "Report",
     "Runs",
     "Section",
     "Split",
+    "Start",
     "TrainerEntry",
+    "Weights",
     "built_in_recipes",
     "differences",
     "json_schema",
@@ -95,7 +105,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> LoadedReci
         # As JSON, because pydantic's strict mode then takes lists for tuples and still refuses "3" and true for 3.
         recipe = Recipe.model_validate_json(to_json(document.tree, inf_nan_mode="constants"), strict=True)
     except ValidationError as error:
-        raise where.refusal(*first_refusal(error, _known_keys)) from None
+        raise where.refusal(*first_refusal(error, partial(keys_at, Recipe), partial(without_tags, Recipe))) from None
     except InputError as error:
         raise where.refusal(error.field, error.value, error.expected) from None
     return LoadedRecipe(recipe, where)
@@ -162,14 +172,6 @@ def _override(document: Document, overrides: Sequence[str]) -> Document:
         if document.get(other) is not None:
             document = document.replaced(other, None, "--set")
     return document
-
-
-def _known_keys(keys: tuple[str | int, ...]) -> Iterable[str]:
-    """Return the keys of the section at a place that pydantic names: fields of sections, positions of lists."""
-    kind: Any = Recipe
-    for key in keys:
-        kind = get_args(kind)[0] if isinstance(key, int) else kind.model_fields[key].annotation
-    return kind.model_fields if issubclass(kind, Section) else ()
 
 
 def _leaves(node: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -45,6 +45,7 @@ _EXPECTED = {
     "less_than_equal": "a number of at most {le:g}",
     "list_type": "a list",
     "literal_error": "one of {expected}",
+    "model_attributes_type": "a mapping",
     "model_type": "a mapping",
     "none_required": "null",
     "string_pattern_mismatch": "a name that matches {pattern}",
@@ -52,6 +53,8 @@ _EXPECTED = {
     "string_type": "text",
     "too_short": "at least {min_length} entries",
     "tuple_type": "a list",
+    "union_tag_invalid": "one that is named {expected_tags}",
+    "union_tag_not_found": "one with a {discriminator}",
     "value_error": "{error}",
 }
 
@@ -81,15 +84,17 @@ def any_of(known: Iterable[str]) -> str:
 
 
 def first_refusal(
-    error: ValidationError, known: Callable[[tuple[str | int, ...]], Iterable[str]]
+    error: ValidationError,
+    known: Callable[[tuple[str | int, ...]], Iterable[str]],
+    written: Callable[[tuple[str | int, ...]], tuple[str | int, ...]] = tuple,
 ) -> tuple[str, Any, str]:
     """Return the dotted field, its value and what was expected, of the most telling error.
 
-    `known(keys)` gives the field names of the section at these keys. An unknown key comes first: a misspelt name is
-    also a missing one, and the misspelling is what must be changed.
+    `known(keys)` gives the field names of the section at these keys, `written(keys)` the keys as a user writes them. An
+    unknown key comes first: a misspelt name is also a missing one, and the misspelling is what must be changed.
     """
     details = min(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
-    field = ".".join(str(part) for part in details["loc"])
+    field = ".".join(str(part) for part in written(details["loc"]))
     if details["type"] == "extra_forbidden":
         return field, details["input"], nearest(str(details["loc"][-1]), known(details["loc"][:-1]))
     if details["type"] == "missing":

@@ -6,9 +6,9 @@ delta and assumptions. Infinity is written as "Infinity"; a missing number as nu
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dpaudit.mechanism import Mechanism
 from dpaudit.scores import Access, Inserts
@@ -18,8 +18,11 @@ __all__ = [
     "Assumption",
     "AttackResult",
     "AuditResult",
+    "Beginning",
     "Bound",
     "Counts",
+    "EarlierTraining",
+    "GdpEstimate",
     "Guarantee",
     "GuaranteeKind",
     "Hypothesis",
@@ -30,6 +33,7 @@ __all__ = [
     "ProbeResult",
     "Promise",
     "RunSummary",
+    "Said",
     "Series",
     "Threat",
     "Value",
@@ -45,9 +49,9 @@ VerdictWord: TypeAlias = Literal["VIOLATED", "UNSOUND", "INCONCLUSIVE", "CONSIST
 
 
 class Value(BaseModel):
-    """A frozen record that refuses unknown fields."""
+    """A frozen record that refuses unknown fields; its schema is built when it is first used, not on import."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings", defer_build=True)
 
 
 class Interval(Value):
@@ -78,11 +82,15 @@ class Threat(Value):
 
 
 class Assumption(Value):
-    """A premise of the promise, with the evidence for its status."""
+    """A premise of the promise, with the evidence for its status.
+
+    certified: it is violated, and the evidence is a deterministic counter-example: it refutes the promise by itself.
+    """
 
     name: str
     status: Literal["held", "violated", "unknown"]
     evidence: str
+    certified: bool = False
 
 
 class Guarantee(Value):
@@ -98,6 +106,16 @@ class Guarantee(Value):
     adjacency: str
     exceeds: bool = False
     note: str = ""
+
+
+class GdpEstimate(Value):
+    """mu-GDP in the limit of many steps at small rates; it may lie below the true epsilon."""
+
+    mu: float
+    epsilon: float
+    delta: float
+    guarantee: Literal["estimate"] = "estimate"
+    note: str = "central limit theorem (Bu, Dong, Long, Su 2020): neither an upper nor a lower bound"
 
 
 class Promise(Value):
@@ -133,7 +151,7 @@ class Bound(Value):
     guarantee: GuaranteeKind
     epsilon: float = Field(ge=0)
     delta: float
-    confidence: float
+    confidence: float | None = Field(description="null for an estimate that states none; of other estimates nominal")
     strategy: str = Field(description="how thresholds or guess counts were chosen")
     counts: Counts
     parameter: float | None = Field(default=None, description="mu or noise multiplier of the largest curve refuted")
@@ -143,6 +161,17 @@ class Bound(Value):
     decides: bool = False
     exploratory: bool = False
     note: str = ""
+
+    @model_validator(mode="after")
+    def _only_estimates_lack_confidence(self) -> Self:
+        if self.confidence is None and self.guarantee != "estimate":
+            raise ValueError(f"a {self.guarantee} bound needs a confidence")
+        return self
+
+    @property
+    def level(self) -> float:
+        """Return the chance of error that is allowed: 1 - confidence, or 1 where no confidence is stated."""
+        return 1.0 if self.confidence is None else 1.0 - self.confidence
 
 
 class AttackResult(Value):
@@ -197,6 +226,43 @@ class RunSummary(Value):
     facts: dict[str, float | int | str] = Field(default_factory=dict)
 
 
+class EarlierTraining(Value):
+    """A training on the same records whose weights a run started from.
+
+    steps: (sampling rate, noise multiplier, how many steps), as executed.
+    """
+
+    run: str = Field(description="audit and run, for example quickstart/target-00")
+    mechanism: Mechanism
+    steps: tuple[tuple[float, float, int], ...]
+
+
+class Beginning(Value):
+    """Where the weights of step 0 are from, in all runs of an audit: start/manifest.json.
+
+    kind `pretrain`: a public stage of the same recipe, executed; `weights`: a file. by_construction: a program made the
+    data. same_data: they have the private data's fingerprint; shared: how many of them have the pixels of a private
+    record, None if that was not compared; compared: of how many.
+    """
+
+    kind: Literal["pretrain", "weights"]
+    source: str = Field(description="the data set in words, or the file")
+    fingerprint: str = Field(description="of the data set or the file")
+    weights: str = Field(description="SHA-256 of start/model.safetensors")
+    parts: tuple[str, ...] = Field(default=(), description="modules taken from the file; empty = all")
+    records: int | None = None
+    batch_size: int | None = None
+    steps: int | None = None
+    seconds: float | None = None
+    first_loss: float | None = Field(default=None, description="mean over the first steps; public")
+    last_loss: float | None = Field(default=None, description="mean over as many last steps; public")
+    by_construction: bool = False
+    same_data: bool = False
+    shared: int | None = None
+    compared: int | None = None
+    earlier: tuple[EarlierTraining, ...] = Field(default=(), description="trainings on the private data that made them")
+
+
 class Plan(Value):
     """What this audit could have seen: fixed from the promise alone, before unsealing."""
 
@@ -209,6 +275,9 @@ class Plan(Value):
     expected_epsilon: float = Field(description="bound at the promise's own mechanism, ideal canaries")
     power: float = Field(description="chance to refute the promise if the noise were half of what was said")
     largest_epsilon: float = Field(description="bound when every guess is correct")
+    expected: dict[Hypothesis, float] = Field(default_factory=dict, description="expected_epsilon by hypothesis")
+    largest: dict[Hypothesis, float] = Field(default_factory=dict, description="largest_epsilon by hypothesis")
+    hours: float | None = Field(default=None, description="of training all runs; null = not known")
     note: str = ""
 
 
@@ -220,12 +289,20 @@ class Verdict(Value):
     reasons: tuple[str, ...] = ()
 
 
+class Said(Value):
+    """What a model said of an image, beside the image's caption, or None without one."""
+
+    generated: str
+    caption: str | None
+
+
 class Picture(Value):
-    """An image file in pictures/, with the text for who cannot see it."""
+    """An image file in pictures/, with the text for who cannot see it; said: of each image in it, left to right."""
 
     file: str
     title: str
     alt: str
+    said: tuple[Said, ...] = ()
 
 
 class AuditResult(Value):
@@ -240,11 +317,18 @@ class AuditResult(Value):
     system: str = Field(description="trainer and model in words")
     promise: Promise
     guarantees: tuple[Guarantee, ...]
+    with_tuning: tuple[Guarantee, ...] = Field(default=(), description="with the recipe's tuning runs paid for")
+    with_pretraining: tuple[Guarantee, ...] = Field(
+        default=(), description="with the earlier trainings on the same data that the weights of step 0 came from"
+    )
+    central_limit: GdpEstimate | None = None
     assumptions: tuple[Assumption, ...]
+    beginning: Beginning | None = Field(default=None, description="null = the weights of step 0 were drawn")
     runs: tuple[RunSummary, ...]
     attacks: tuple[AttackResult, ...]
     bounds: tuple[Bound, ...]
     plans: tuple[Plan, ...]
+    more_runs: tuple[Plan, ...] = Field(default=(), description="the plans, had there been more runs")
     probes: tuple[ProbeResult, ...]
     pictures: tuple[Picture, ...]
     verdict: Verdict

@@ -8,18 +8,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from dpaudit.errors import InputError
-from dpaudit.mechanism import Adjacency, Sampling
+from dpaudit.mechanism import Adjacency, InitialWeights, Sampling
+from dpaudit.optimisation import Optimizer, Weights
 from dpaudit.refusals import MISSING, any_of
+from dpaudit.schema import PlugInEntry, Section
+from dpaudit.start import Pretrain, PublicData, Start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from pydantic import GetJsonSchemaHandler
-    from pydantic.json_schema import JsonSchemaValue
-    from pydantic_core import CoreSchema
 
 __all__ = [
     "AttackEntry",
@@ -30,15 +29,19 @@ __all__ = [
     "DecidingBound",
     "InputCanaries",
     "PlugInEntry",
+    "Pretrain",
     "Privacy",
     "ProbeEntry",
+    "PublicData",
     "Recipe",
     "References",
     "Report",
     "Runs",
     "Section",
     "Split",
+    "Start",
     "TrainerEntry",
+    "Weights",
 ]
 
 #: the families of `dpaudit.canaries`, written out: importing them would import numpy
@@ -65,32 +68,6 @@ def _labelled(value: Any) -> Any:
 _MaybeInfinite: TypeAlias = Annotated[float, BeforeValidator(_infinity, json_schema_input_type=float | Literal["inf"])]
 
 
-class Section(BaseModel):
-    """A part of a recipe: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
-
-
-class PlugInEntry(Section):
-    """A plug-in by name, with its options as they were written."""
-
-    model_config = ConfigDict(extra="allow")
-    by_name: ClassVar[bool] = True  # whether the name alone may stand for the whole entry
-
-    name: str = Field(min_length=1, description="a name, pkg.mod:Name or ./file.py:Name")
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Return all keys that are not the recipe's own: the plug-in's options, not yet checked."""
-        return dict(self.model_extra or {})
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Return the schema of the entry, or of its name where that is enough."""
-        entry = handler(schema)
-        return {"anyOf": [{"type": "string"}, handler.resolve_ref_schema(entry)]} if cls.by_name else entry
-
-
 class Split(Section):
     """How many records play each role; all others are only trained on."""
 
@@ -106,12 +83,16 @@ class DataEntry(PlugInEntry):
 
     split: Split = Split()
     limit: int | None = Field(default=None, ge=1, description="use only so many records")
+    expected_size: int | None = Field(
+        default=None, ge=1, description="records that there must be; --dry-run then needs no data"
+    )
 
     @model_validator(mode="after")
     def _split_fits(self) -> DataEntry:
         wanted = self.split.audit_pool + self.split.probe_train + self.split.probe_test
-        if self.limit is not None and wanted > self.limit:
-            raise InputError("data.limit", self.limit, f"at least {wanted}, the sum of data.split")
+        for name, size in (("limit", self.limit), ("expected_size", self.expected_size)):
+            if size is not None and wanted > size:
+                raise InputError(f"data.{name}", size, f"at least {wanted}, the sum of data.split")
         return self
 
 
@@ -133,13 +114,22 @@ class Privacy(Section):
     clip_norm: _MaybeInfinite = Field(gt=0, description="C, the largest norm of one record's gradient")
     batch_size: int = Field(ge=1, description="expected records per step; the divisor")
     steps: int = Field(ge=1, description="updates, all of them accounted")
+    simulate_batch: int | None = Field(default=None, ge=1, description="smaller batch that imitates a run, not private")
     adjacency: Adjacency = "add-remove"
     sampling: Sampling = "poisson"
     claimed_epsilon: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="a claim to test")
     claimed_delta: float | None = Field(default=None, gt=0, lt=1, description="null = delta")
-    tuning_runs: int = Field(default=1, ge=1, description="trainings on this data that led to these settings")
+    tuning_runs: int | None = Field(
+        default=None, ge=0, description="earlier trainings on these data that chose the settings; null = not known"
+    )
+    initial_weights: InitialWeights | None = Field(
+        default=None, description="what the weights of step 0 were made from; null = see whether the seed decides"
+    )
     physical_batch_size: int = Field(default=256, ge=1, description="records per pass; changes memory, not results")
-    engine: Literal["functional", "loop"] = "functional"
+    augmentations: int = Field(default=1, ge=1, description="views of a record per step; its gradient is their mean")
+    secure: bool = Field(default=False, description="noise from a cryptographic generator, in float64")
+    clipping: Literal["flat", "auto-s", "per-layer"] = Field(default="flat", description="how a record is held to C")
+    engine: Literal["bookkeeping", "functional", "loop"] = "bookkeeping"
 
     @model_validator(mode="after")
     def _one_noise(self) -> Privacy:
@@ -151,6 +141,17 @@ class Privacy(Section):
             raise InputError("privacy.clip_norm", self.clip_norm, "a finite number: noise is scaled to it")
         if self.claimed_delta is not None and self.claimed_epsilon is None:
             raise InputError("privacy.claimed_delta", self.claimed_delta, "null: no privacy.claimed_epsilon is given")
+        return self
+
+    @model_validator(mode="after")
+    def _simulation_is_smaller(self) -> Privacy:
+        if self.simulate_batch is None:
+            return self
+        if self.simulate_batch > self.batch_size or self.sampling == "full":
+            expected = f"at most batch_size = {self.batch_size}, and not with sampling full"
+            raise InputError("privacy.simulate_batch", self.simulate_batch, expected)
+        if self.claimed_epsilon is not None:
+            raise InputError("privacy.claimed_epsilon", self.claimed_epsilon, "null: a simulation promises nothing")
         return self
 
 
@@ -169,6 +170,11 @@ class Canaries(Section):
     coordinates: int = Field(default=0, ge=0, description="gradient canaries per tensor of the model")
     inputs: InputCanaries = InputCanaries()
     raw_norm: float = Field(default=10.0, gt=0, allow_inf_nan=False, description="their norm before clipping, in C")
+
+    def gradient_families(self) -> tuple[Literal["block", "coordinates"], ...]:
+        """Return the families of gradient canaries that a target carries if it clips."""
+        block: tuple[Literal["block", "coordinates"], ...] = ("block",) if self.block else ()
+        return (*block, "coordinates") if self.coordinates else block
 
 
 class Runs(Section):
@@ -256,6 +262,9 @@ class Recipe(Section):
     reproducible: bool = Field(default=False, description="derive every secret from the seed: for tests, not release")
     data: DataEntry
     trainer: TrainerEntry
+    optimizer: Optimizer | None = Field(default=None, description="null = the trainer's own, as it was published")
+    weights: Weights = Weights()
+    start: Start | None = Field(default=None, description="the weights of step 0; null = drawn from the seed")
     privacy: Privacy
     canaries: Canaries = Canaries()
     runs: Runs = Runs()
@@ -269,6 +278,12 @@ class Recipe(Section):
     def _sections_agree(self) -> Recipe:
         _check_labels("attacks", [attack.label for attack in self.attacks])
         _check_labels("probes", [probe.label for probe in self.probes])
+        if self.privacy.secure and self.reproducible:
+            raise InputError("privacy.secure", True, "false with `reproducible`: a public seed keeps no secret")
+        if self.start is not None and self.privacy.initial_weights == "random":
+            raise InputError(
+                "privacy.initial_weights", "random", "null, public or synthetic: `start` gives the weights"
+            )
         self._check_bounds()
         self._check_families()
         return self

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from dpaudit import checkpoint
+from dpaudit.checkpoint import load_model
 from dpaudit.dp.audit_block import GradientCanaries, Placement, block_placement, coordinate_placement
+from dpaudit.dp.clipping import clipping_rule
 from dpaudit.dp.engines import engine
-from dpaudit.dp.ledger import LedgerRow, append_ledger, truncate_ledger
-from dpaudit.dp.step import DpStep, assign
+from dpaudit.dp.noise import Noise
+from dpaudit.dp.processes import current
+from dpaudit.dp.step import DpStep
 from dpaudit.dp.tensors import trainable
 from dpaudit.dp.trace import AccumulatedTraceWriter, StoredTraceWriter, TraceWriter, trace_writer
+from dpaudit.dp.views import viewed, viewed_batch
 from dpaudit.environment import environment
-from dpaudit.errors import InputError
+from dpaudit.errors import DamagedRunError, InputError
+from dpaudit.learner import Learner
 from dpaudit.plugins import PerExampleTrainer
+from dpaudit.recorder import Recorder, checkpoint_file
+from dpaudit.rehearsal import Rehearsal
 from dpaudit.runs import read_json, write_json
 from dpaudit.seal import Seal, load_seal, make_seal
+from dpaudit.sensitivity import premises_before_training
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +33,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import nn
-    from torch.optim import Optimizer
 
     from dpaudit.canaries import Family
+    from dpaudit.dp.clipping import ClippingRule
+    from dpaudit.dp.step import Release
     from dpaudit.dp.tensors import Batch
     from dpaudit.mechanism import Mechanism
     from dpaudit.population import Population
@@ -36,12 +44,17 @@ if TYPE_CHECKING:
     from dpaudit.recipe import Recipe
     from dpaudit.rng import Rng
 
-__all__ = ["Job", "candidate_ids", "initial_model", "train"]
+__all__ = ["Job", "candidate_ids", "drawn_model", "follow", "initial_model", "train"]
+
+_REPLAYED = 2  # records of the data that are replayed, beside extreme ones
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What one run is made of. `run`: its folder, named as the run; a reference has no gradient canaries."""
+    """What one run is made of. `run`: its folder, named as the run; a reference has no gradient canaries.
+
+    start: the weights of step 0 that all runs share, None where each run draws its own.
+    """
 
     run: Path
     role: Literal["target", "reference"]
@@ -50,6 +63,7 @@ class Job:
     trainer: PerExampleTrainer
     population: Population
     public: Rng
+    start: Path | None = None
 
     @property
     def name(self) -> str:
@@ -58,15 +72,21 @@ class Job:
 
     def placed_families(self) -> tuple[Family, ...]:
         """Return the families of gradient canaries that this run carries."""
-        asked = self.recipe.canaries
         if self.role == "reference" or not self.mechanism.is_clipped:
             return ()
-        block: tuple[Family, ...] = ("block",) if asked.block else ()
-        return (*block, "coordinates") if asked.coordinates else block
+        return self.recipe.canaries.gradient_families()
 
 
 def initial_model(job: Job) -> nn.Module:
-    """Return the model at step 0; anyone who knows the recipe can build it."""
+    """Return the model at step 0; anyone who knows the recipe, and the file it may start from, can build it."""
+    model = drawn_model(job)
+    if job.start is not None:
+        load_model(job.start, model)
+    return model
+
+
+def drawn_model(job: Job) -> nn.Module:
+    """Return the model with weights drawn from the seed, wherever the run starts."""
     return job.trainer.build(job.public.child("model", job.name))
 
 
@@ -74,7 +94,7 @@ def train(job: Job, progress: Progress) -> tuple[list[Path], float]:
     """Train a run, or go on where it was stopped; return its files and the seconds spent on it.
 
     Before step one the secrets are drawn, the coins committed to and the manifest written. A run that goes on gives
-    the same bits as one that was never stopped.
+    the same bits as one that was never stopped. Processes that were joined share the work; this one leads, and writes.
     """
     if not isinstance(job.trainer, PerExampleTrainer):
         raise InputError("trainer.name", job.recipe.trainer.name, "a trainer with one loss per record")
@@ -82,11 +102,36 @@ def train(job: Job, progress: Progress) -> tuple[list[Path], float]:
     placements = _placements(job, model)
     seal = _sealed(job, model, placements, progress)
     session = _Session.start(job, model, placements, seal)
-    with progress.task(f"train {job.name}", job.mechanism.steps) as task:
-        for step in range(session.steps_done, job.mechanism.steps):
-            note = session.advance(step)
-            task.advance(step + 1, note)
-    return session.finish(), session.seconds
+    recorder = Recorder(run=job.run, traces={each.family: _trace(job, each) for each in placements})
+    recorder.forget_after(session.steps_done)
+    steps = job.mechanism.steps
+    _say_who_idles(job, progress)
+    with current().together(str(job.run.resolve())), progress.task(f"train {job.name}", steps) as task:
+        for step in range(session.steps_done, steps):
+            release = session.advance(step)
+            recorder.record(release)
+            if session.at_checkpoint:
+                recorder.checkpoint(session.learner, step=session.steps_done, seconds=session.seconds)
+            task.advance(step + 1, "" if release.row.loss is None else f"loss {release.row.loss:.3f}")
+    return recorder.finish(session.learner), session.seconds
+
+
+def _say_who_idles(job: Job, progress: Progress) -> None:
+    processes, batch, size = current().size, job.mechanism.batch_size, job.recipe.privacy.physical_batch_size
+    parts = -(-batch // size)
+    if processes > parts:
+        enough = f"privacy.physical_batch_size={max(1, batch // processes)}"
+        progress.say(f"{job.name}: {processes} processes share {parts} micro-batches a step; {enough} occupies more")
+
+
+def follow(job: Job) -> None:
+    """Share the work of a run that another process leads; nothing is written."""
+    model, seal = initial_model(job), load_seal(job.run)
+    if seal is None:
+        raise DamagedRunError(str(job.run / "sealed"), "missing", "the secrets that the first process wrote")
+    session = _Session.start(job, model, _placements(job, model), seal)
+    for step in range(session.steps_done, job.mechanism.steps):
+        session.advance(step)
 
 
 def _placements(job: Job, model: nn.Module) -> tuple[Placement, ...]:
@@ -100,7 +145,7 @@ def _placements(job: Job, model: nn.Module) -> tuple[Placement, ...]:
 
 def candidate_ids(job: Job, family: Family) -> NDArray[np.str_]:
     """Return the ids of a family of gradient canaries, (m,), without knowing who is in."""
-    return next(placement.ids for placement in _placements(job, initial_model(job)) if placement.family == family)
+    return next(placement.ids for placement in _placements(job, drawn_model(job)) if placement.family == family)
 
 
 def _sealed(job: Job, model: nn.Module, placements: tuple[Placement, ...], progress: Progress) -> Seal:
@@ -112,7 +157,7 @@ def _sealed(job: Job, model: nn.Module, placements: tuple[Placement, ...], progr
     if manifest.exists():
         seal.coins.check(read_json(manifest)["commitment"])
         return seal
-    write_json(manifest, _manifest(job, model, seal))
+    write_json(manifest, _manifest(job, model, seal) | {"replayed": _replayed(job, progress)})
     progress.say(f"{job.name}: coins committed before step one, SHA-256 {seal.coins.commitment()}")
     return seal
 
@@ -124,93 +169,95 @@ def _manifest(job: Job, model: nn.Module, seal: Seal) -> dict[str, object]:
         "role": job.role,
         "recipe": job.recipe.model_dump(mode="json"),
         "mechanism": job.mechanism.model_dump(mode="json"),
-        "sensitivity": {"adjacency": "add-remove", "value": job.mechanism.model_dump(mode="json")["clip_norm"]},
+        "simulation": job.recipe.privacy.simulate_batch is not None,
+        "private": job.mechanism.is_private and job.recipe.privacy.simulate_batch is None,
+        "sensitivity": _sensitivity(job.mechanism, clipping_rule(job.recipe.privacy.clipping)),
+        "noise": _noise(job),
         "parameters": sum(parameter.numel() for parameter in trainable(model).values()),
         "candidates": {family: len(ids) for family, ids in seal.coins.ids.items()},
         "commitment": seal.coins.commitment(),
+        "start": None if job.start is None else read_json(job.start.with_name("manifest.json")),
         "environment": environment(),
     }
 
 
+def _noise(job: Job) -> dict[str, str]:
+    """Return how the noise is made, and what that means for a run that is resumed."""
+    noise = Noise(std=0.0, secure=job.recipe.privacy.secure)
+    resumed = "bit-identical: the key in sealed/ opens the same streams; whoever has it can subtract the noise"
+    return {"generator": noise.generator, "resume": resumed}
+
+
+def _replayed(job: Job, progress: Progress) -> list[dict[str, Any]]:
+    """Return what record and replay says of the step of a target, as premises; a proof against it is said aloud."""
+    if job.role == "reference" or not job.mechanism.is_clipped:
+        return []
+    privacy = job.recipe.privacy
+    rehearsal = Rehearsal(
+        trainer=job.trainer,
+        clip_norm=job.mechanism.clip_norm,
+        batch_size=job.mechanism.batch_size,
+        engine=engine(privacy.engine, privacy.clipping),
+        micro_batch=privacy.physical_batch_size,
+        augmentations=privacy.augmentations,
+        secure=privacy.secure,
+        rng=job.public.child("replay", job.name),
+    )
+    records = job.population.data[job.population.universe[:_REPLAYED]]
+    premises = premises_before_training(rehearsal, records, job.mechanism.adjacency, initial_model(job))
+    for premise in premises:
+        if premise.status == "violated":
+            progress.say(f"{job.name}: VIOLATED before step one: {premise.name}: {premise.evidence}")
+    return [premise.model_dump() for premise in premises]
+
+
+def _sensitivity(mechanism: Mechanism, rule: ClippingRule) -> dict[str, float | str]:
+    """Return the L2 sensitivity of the clipped sum by adjacency: one record comes, goes, or makes room for another."""
+    clip = rule.sensitivity(mechanism.clip_norm)
+    if not mechanism.is_clipped:
+        return dict.fromkeys(("add-remove", "zero-out", "replace-one"), "Infinity")
+    return {"add-remove": clip, "zero-out": clip, "replace-one": 2 * clip}
+
+
 @dataclass(kw_only=True)
 class _Session:
-    """A run in memory, with what it writes at every checkpoint."""
+    """A run in memory. Every process that shares its work has one, and all take the same steps."""
 
-    job: Job
-    model: nn.Module
-    optimizer: Optimizer
+    learner: Learner
     step: DpStep
     load: Callable[[int], Callable[[NDArray[np.int64]], Batch]]
-    traces: dict[Family, TraceWriter]
-    rows: list[LedgerRow]
-    steps_done: int
-    seconds: float
+    checkpoint_every: int
+    steps_done: int = 0
+    seconds: float = 0.0
 
     @classmethod
     def start(cls, job: Job, model: nn.Module, placements: tuple[Placement, ...], seal: Seal) -> _Session:
-        """Return a session at the last checkpoint, everything after it forgotten."""
-        optimizer = job.trainer.optimizer(list(trainable(model).values()), job.mechanism.steps)
-        steps_done, seconds = 0, 0.0
-        if _checkpoint(job).exists():
-            steps_done, seconds = checkpoint.restore(_checkpoint(job), model, optimizer)
-        traces: dict[Family, TraceWriter] = {placement.family: _trace(job, placement) for placement in placements}
-        for trace in traces.values():
-            trace.truncate(steps_done)
-        if steps_done or (job.run / "ledger.jsonl").exists():
-            truncate_ledger(job.run / "ledger.jsonl", steps_done)
-        return cls(
-            job=job,
-            model=model,
-            optimizer=optimizer,
+        """Return a session at the last checkpoint."""
+        session = cls(
+            learner=Learner.of(job.recipe, job.trainer, job.mechanism.steps, model),
             step=_dp_step(job, placements, seal),
             load=_loader(job, seal),
-            traces=traces,
-            rows=[],
-            steps_done=steps_done,
-            seconds=seconds,
+            checkpoint_every=job.recipe.runs.checkpoint_every,
         )
+        if checkpoint_file(job.run).exists():
+            session.steps_done, session.seconds = session.learner.restore(checkpoint_file(job.run))
+        return session
 
-    def advance(self, step: int) -> str:
-        """Take one step; return a note for the progress line."""
+    def advance(self, step: int) -> Release:
+        """Take one step; return what it released."""
         begun = time.monotonic()
-        release = self.step(step, self.model, self.load(step))
-        assign(self.model, release.gradients)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.job.trainer.learning_rate(step, self.job.mechanism.steps)
-        self.optimizer.step()
-        self.rows.append(release.row)
-        for family, trace in self.traces.items():
-            trace.record(release.canaries[family])
+        release = self.step(step, self.learner.model, self.load(step))
+        self.learner.learn(step, release.gradients)
         self.steps_done = step + 1
         self.seconds += time.monotonic() - begun
-        if self.steps_done % self.job.recipe.runs.checkpoint_every == 0:
-            self.checkpoint()
-        return "" if release.row.loss is None else f"loss {release.row.loss:.3f}"
+        if self.at_checkpoint:
+            self.learner.agree(self.step.processes)
+        return release
 
-    def checkpoint(self) -> None:
-        """Write what an interrupted run needs: trace, ledger, and last of all the state that says how far they go."""
-        for trace in self.traces.values():
-            trace.checkpoint()
-        append_ledger(self.job.run / "ledger.jsonl", self.rows)
-        self.rows = []
-        _checkpoint(self.job).parent.mkdir(exist_ok=True)
-        checkpoint.save(_checkpoint(self.job), self.model, self.optimizer, step=self.steps_done, seconds=self.seconds)
-
-    def finish(self) -> list[Path]:
-        """Write weights and the whole trace; return the run's files."""
-        self.checkpoint()
-        run = self.job.run
-        for trace in self.traces.values():
-            trace.compact()
-        checkpoint.save_model(run / "model.safetensors", self.model)
-        traced = [
-            path for family in self.traces for path in sorted((run / "trace" / family).iterdir()) if path.is_file()
-        ]
-        return [run / "manifest.json", run / "model.safetensors", run / "ledger.jsonl", *traced]
-
-
-def _checkpoint(job: Job) -> Path:
-    return job.run / "checkpoint" / "state.safetensors"
+    @property
+    def at_checkpoint(self) -> bool:
+        """Return whether the steps so far are to be kept: every so often, and after the last."""
+        return self.steps_done % self.checkpoint_every == 0 or self.steps_done == self.step.mechanism.steps
 
 
 def _trace(job: Job, placement: Placement) -> TraceWriter:
@@ -228,21 +275,24 @@ def _dp_step(job: Job, placements: tuple[Placement, ...], seal: Seal) -> DpStep:
     coins = {family: seal.coins.members(family) for family in job.population.candidate_ids()}
     return DpStep(
         mechanism=job.mechanism,
-        losses=job.trainer.losses,
+        losses=viewed(job.trainer.losses, job.recipe.privacy.augmentations),
         members=job.population.members(coins),
         sampling=seal.root.child("sampling"),
         noise=seal.root.child("noise"),
-        engine=engine(job.recipe.privacy.engine),
+        engine=engine(job.recipe.privacy.engine, job.recipe.privacy.clipping),
         micro_batch=job.recipe.privacy.physical_batch_size,
         canaries=tuple(GradientCanaries(placement, seal.coins.heads[placement.family]) for placement in placements),
+        secure=job.recipe.privacy.secure,
+        processes=current(),
     )
 
 
 def _loader(job: Job, seal: Seal) -> Callable[[int], Callable[[NDArray[np.int64]], Batch]]:
     universe, augmentation = job.population.universe, seal.root.child("collate")
+    views = job.recipe.privacy.augmentations
 
-    def at_step(step: int) -> Callable[[NDArray[np.int64]], Batch]:
-        rng = augmentation.child(step)
-        return lambda positions: job.trainer.collate(job.population.data[universe[positions]], rng)
+    def loaded(positions: NDArray[np.int64], step: int) -> Batch:
+        records = job.population.data[universe[positions]]
+        return viewed_batch(lambda rng: job.trainer.collate(records, rng), views, augmentation.child(step))
 
-    return at_step
+    return lambda step: lambda positions: loaded(positions, step)

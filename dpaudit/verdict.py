@@ -24,16 +24,21 @@ def decide(
 ) -> Verdict:
     """Return VIOLATED, UNSOUND, INCONCLUSIVE or CONSISTENT, in this order of precedence.
 
-    VIOLATED: a certified bound that was named to decide refutes the promise's own curve at its share of alpha.
+    VIOLATED: a certified bound that was named to decide refutes the promise's own curve at its share of alpha, or a
+    premise has a deterministic counter-example (record and replay).
     UNSOUND: an assumption of the promise is violated, so no number is promised.
     INCONCLUSIVE: no planned certified test would refute the promise with chance `power` if the noise were half.
     CONSISTENT: none of these. It says that the promise survived this audit, not that it is true.
     """
     if promise.kind == "none":
-        return Verdict(word="CONSISTENT", sentence=_NOTHING_PROMISED)
+        sentence = f"No privacy was promised: {promise.note}." if promise.note else _NOTHING_PROMISED
+        return Verdict(word="CONSISTENT", sentence=sentence)
     refuting = [bound for bound in bounds if _refutes(bound)]
     if refuting:
         return _violated(promise, max(refuting, key=lambda bound: bound.epsilon))
+    certain = [assumption for assumption in assumptions if assumption.status == "violated" and assumption.certified]
+    if certain:
+        return _disproved(promise, certain)
     broken = [assumption for assumption in assumptions if assumption.status == "violated"]
     if broken:
         names = ", ".join(assumption.name for assumption in broken)
@@ -51,7 +56,7 @@ _NOTHING_PROMISED = "No privacy was promised (epsilon = infinity): there is noth
 def _refutes(bound: Bound) -> bool:
     if not bound.decides or bound.guarantee != "certified" or bound.p_value is None:
         return False
-    return bound.p_value <= (1 - bound.confidence) * (1 + 1e-9)
+    return bound.p_value <= bound.level * (1 + 1e-9)
 
 
 def _violated(promise: Promise, bound: Bound) -> Verdict:
@@ -61,6 +66,14 @@ def _violated(promise: Promise, bound: Bound) -> Verdict:
     )
     reason = f"{bound.attack}, {bound.method}: p = {bound.p_value:.2g} for the promise, confidence {bound.confidence:g}"
     return Verdict(word="VIOLATED", sentence=sentence, reasons=(reason,))
+
+
+def _disproved(promise: Promise, certain: Sequence[Assumption]) -> Verdict:
+    sentence = (
+        f"The promise of epsilon {_epsilon(promise.epsilon)} does not hold: replaying the training step gave a "
+        f"counter-example to what its noise was calibrated to ({', '.join(item.name for item in certain)})."
+    )
+    return Verdict(word="VIOLATED", sentence=sentence, reasons=tuple(_reason(item) for item in certain))
 
 
 def _inconclusive(best: float, power: float) -> Verdict:

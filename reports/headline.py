@@ -79,14 +79,22 @@ def promised(result: AuditResult) -> Number:
         broken = ", ".join(a.name for a in result.assumptions if a.status == "violated") or "see the assumptions"
         figure = f"ε = {_promise_value(result)} {delta} was computed, but does not hold"
         return Number(label=label, value="none", lines=(figure, f"violated: {broken}"))
+    value = _promise_value(result)
     if promise.kind == "claim":
         lines = [delta, "claimed", _accounted(result)]
     else:
         lines = [delta, _accountant_line(_accountant(result))]
+    if whole := _bounded(result.with_pretraining):
+        lines.append(f"with its pre-training on the same data; this training alone, which was attacked: {value}")
+        value = numbers.at_most(min(whole))
+    elif result.with_pretraining:
+        lines.append("of this training alone: its pre-training on the same data cannot be composed with it")
+    if tuned := _bounded(result.with_tuning):
+        lines.append(f"together with its tuning runs: {numbers.at_most(min(tuned))}")
     unknown = sum(a.status == "unknown" for a in result.assumptions)
     if unknown:
         lines.append(f"{unknown} assumption{'s' * (unknown > 1)} could not be checked")
-    return Number(label=label, value=_promise_value(result), lines=tuple(lines))
+    return Number(label=label, value=value, lines=tuple(lines))
 
 
 def refuted(result: AuditResult) -> Number:
@@ -136,13 +144,18 @@ def strongest(result: AuditResult) -> Bound | None:
 
 def family_confidence(result: AuditResult) -> float:
     """Return the confidence at which all deciding bounds hold together (their error levels added up)."""
-    return max(0.0, round(1.0 - math.fsum(1.0 - bound.confidence for bound in deciding(result)), 9))
+    return max(0.0, round(1.0 - math.fsum(bound.level for bound in deciding(result)), 9))
 
 
 def _accountant(result: AuditResult) -> Guarantee | None:
     """Return the guarantee whose epsilon is the promised one, or the nearest."""
     known = [g for g in result.guarantees if g.epsilon is not None]
     return min(known, key=lambda g: abs((g.epsilon or 0.0) - result.promise.epsilon), default=None)
+
+
+def _bounded(guarantees: tuple[Guarantee, ...]) -> list[float]:
+    """Return the epsilons that are upper bounds."""
+    return [g.epsilon for g in guarantees if g.epsilon is not None and not g.exceeds]
 
 
 def _accountant_line(guarantee: Guarantee | None) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dpaudit.metrics import FPRS
-from dpaudit.reports import figures, headline, numbers
+from dpaudit.reports import figures, foresight, headline, numbers
+from dpaudit.reports.beginning import beginning_line
 from dpaudit.reports.pictures import embed
 from dpaudit.reports.standing import STANDINGS, by_standing, standing
 from dpaudit.reports.tables import write_tables
@@ -51,7 +53,18 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    for name in ("at_least", "at_most", "count", "duration", "fixed", "percent", "score", "score_interval", "small"):
+    for name in (
+        "at_least",
+        "at_most",
+        "chance",
+        "count",
+        "duration",
+        "fixed",
+        "percent",
+        "score",
+        "score_interval",
+        "small",
+    ):
         environment.filters[name] = getattr(numbers, name)
     environment.filters["fact"] = _fact
     environment.tests["too_few_for"] = _too_few_for
@@ -78,6 +91,11 @@ def _context(result: AuditResult, pictures: Path, *, public: bool) -> dict[str, 
         "family": headline.family_confidence(result) if headline.deciding(result) else None,
         "audit_block": any(bound.threat and bound.threat.inserts == "gradients" for bound in result.bounds),
         "mechanism": _mechanism(result),
+        "beginning": None if result.beginning is None else beginning_line(result.beginning),
+        "foresight": foresight.hypotheses(result),
+        "more_runs": foresight.more_runs(result),
+        "largest": partial(foresight.largest, result),
+        "least_power": result.recipe.get("bounds", {}).get("power", 0.8),
         "probe_caption": _probe_caption,
         "recipe": _recipe(result),
         "pictures": shown,

@@ -15,6 +15,7 @@ __all__ = [
     "NOTHING",
     "at_least",
     "at_most",
+    "chance",
     "count",
     "duration",
     "fixed",
@@ -73,6 +74,15 @@ def percent(share: float) -> str:
     value = 100.0 * share
     text = f"{value:.2g}" if 0 < value < 1 else f"{value:.1f}".removesuffix(".0")
     return f"{text} %"
+
+
+def chance(power: float) -> str:
+    """Return a chance in per cent, rounded down: certainty is not on offer.
+
+    >>> chance(0.98285), chance(0.99999999), chance(0.0)
+    ('98.2 %', '> 99.9 %', '0 %')
+    """
+    return "> 99.9 %" if power > 0.999 else percent(math.floor(1000 * power) / 1000)
 
 
 def fixed(value: float, digits: int = 3) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dpaudit.results import Picture
+    from dpaudit.results import Picture, Said
 
 __all__ = ["BUDGET", "Embedded", "embed"]
 
@@ -20,11 +20,12 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True, kw_only=True)
 class Embedded:
-    """A picture as a data URL, with its title and the text for who cannot see it."""
+    """A picture as a data URL, with its title, the text for who cannot see it, and what was said of its images."""
 
     title: str
     alt: str
     data: str
+    said: tuple[Said, ...]
 
 
 def embed(pictures: Iterable[Picture], folder: Path) -> tuple[tuple[Embedded, ...], tuple[str, ...]]:
@@ -40,7 +41,8 @@ def embed(pictures: Iterable[Picture], folder: Path) -> tuple[tuple[Embedded, ..
             lost.append(f"Picture {picture.title or picture.file}: {problem}")
             continue
         left -= len(content)
-        shown.append(Embedded(title=picture.title, alt=picture.alt, data=f"data:image/png;base64,{content}"))
+        data = f"data:image/png;base64,{content}"
+        shown.append(Embedded(title=picture.title, alt=picture.alt, data=data, said=picture.said))
     return tuple(shown), tuple(lost)
 
 

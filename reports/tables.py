@@ -51,7 +51,17 @@ def _attacks(result: AuditResult) -> list[Row]:
 
 
 def _guarantees(result: AuditResult) -> list[Row]:
-    return [guarantee.model_dump() for guarantee in result.guarantees]
+    before = "yes" if result.with_pretraining else "no"
+    groups = (
+        ("no", "no", result.guarantees),
+        ("no", "yes", result.with_pretraining),
+        ("yes", before, result.with_tuning),
+    )
+    return [
+        {**answer.model_dump(), "with_tuning": tuned, "with_pretraining": pretrained}
+        for tuned, pretrained, answers in groups
+        for answer in answers
+    ]
 
 
 def _assumptions(result: AuditResult) -> list[Row]:
@@ -91,7 +101,10 @@ _ATTACKS = (
 TABLES: dict[str, tuple[tuple[str, ...], Callable[[AuditResult], list[Row]]]] = {
     "bounds": (_BOUNDS, _bounds),
     "attacks": (_ATTACKS, _attacks),
-    "guarantees": (("accountant", "epsilon", "delta", "adjacency", "exceeds", "note"), _guarantees),
-    "assumptions": (("name", "status", "evidence"), _assumptions),
+    "guarantees": (
+        ("accountant", "epsilon", "delta", "adjacency", "exceeds", "with_tuning", "with_pretraining", "note"),
+        _guarantees,
+    ),
+    "assumptions": (("name", "status", "evidence", "certified"), _assumptions),
     "probes": (("run", "probe", "metric", "features", *_columns("score"), "train_size", "test_size"), _probes),
 }

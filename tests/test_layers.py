@@ -16,14 +16,15 @@ LINKED = ("attacks", "trainers", "reports")  # folders of the repository that ar
 
 #: The map of the package. A unit is a module or folder of dpaudit; a new one needs a layer before it may exist.
 LAYERS = {
-    "values": "canaries errors examples likelihood located mechanism recipe recipes refusals results rng scores "
-    "sections",
-    "science": "accounting bounds metrics planner verdict",
+    "values": "canaries errors examples likelihood located mechanism optimisation recipe recipes refusals results rng "
+    "schema scores sections start",
+    "science": "accounting bounds metrics planner simulation verdict",
     "mechanics": "data dp models",
     "contract": "discovery environment plugins progress runs seal",
-    "engine": "attach checkpoint pictures population probes training",
-    "pipeline": "audit hypotheses pipeline stages",
-    "top": "__main__ bench calls cli doctor own_scores root",
+    "engine": "attach checkpoint evidence footprint given_weights learner optimizers pictures population pretraining "
+    "probes public_data recorder rehearsal sensitivity training",
+    "pipeline": "audit designs distributed forecasts hypotheses pace pipeline promises stages",
+    "top": "__main__ bench calls cli doctor own_scores own_streams planning root",
     "attacks": "attacks",
     "trainers": "trainers",
     "reports": "reports",
@@ -45,7 +46,7 @@ MAY_IMPORT = {
 BESIDES = {
     "planner": {"bounds", "accounting", "metrics"},
     "attacks": {"metrics", "models", "data", "plugins", "dp.clipping", "dp.tensors"},
-    "trainers": {"metrics", "models", "data", "plugins", "dp.clipping", "dp.tensors"},
+    "trainers": {"metrics", "models", "data", "plugins", "discovery", "dp.clipping", "dp.tensors"},
     "reports": {"metrics"},
 }
 TORCH = {"torch", "torchvision", "opacus", "open_clip", "timm"}

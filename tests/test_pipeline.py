@@ -76,6 +76,8 @@ def test_the_plan_was_fixed_before_the_coins_were_opened(finished: tuple[Path, A
     decided = next(bound for bound in result.bounds if bound.decides)
     assert decided.counts.guesses_in == (result.plans[0].guesses_in,)
     assert decided.counts.guesses_out == (result.plans[0].guesses_out,)
+    assert [plan.runs for plan in (*result.plans, *result.more_runs)] == [1, 2]
+    assert result.plans[0].hours == result.runs[0].seconds / 3600
     assert len(openings(folder / "target-00")) == 1
     assert (folder / "plan.json").stat().st_mtime < (folder / "target-00" / "manifest.json").stat().st_mtime
 

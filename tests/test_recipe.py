@@ -64,13 +64,18 @@ def test_defaults(write: Any) -> None:
         "clip_norm": 1.0,
         "batch_size": 64,
         "steps": 10,
+        "simulate_batch": None,
         "adjacency": "add-remove",
         "sampling": "poisson",
         "claimed_epsilon": None,
         "claimed_delta": None,
-        "tuning_runs": 1,
+        "tuning_runs": None,
+        "initial_weights": None,
         "physical_batch_size": 256,
-        "engine": "functional",
+        "augmentations": 1,
+        "secure": False,
+        "clipping": "flat",
+        "engine": "bookkeeping",
     }
     assert (recipe.seed, recipe.reproducible, recipe.canaries.block, recipe.canaries.raw_norm) == (
         0,
@@ -162,9 +167,13 @@ def test_unknown_names_give_the_nearest_and_how_to_list() -> None:
 
 
 @pytest.mark.parametrize("name", built_in_recipes())
-def test_built_in_recipes_load_and_explain_every_key(name: str) -> None:
-    path = built_in_recipes()[name]
+def test_built_in_recipes_load_and_say_where_every_key_is_explained(name: str) -> None:
     assert load_recipe(name).recipe.name == name
+    assert "dpaudit show quickstart" in built_in_recipes()[name].read_text()
+
+
+def test_the_quickstart_explains_every_key() -> None:
+    path = built_in_recipes()["quickstart"]
     unexplained = [line for line in path.read_text().splitlines() if line and ":" in line and "#" not in line]
     sections = ("canaries:", "privacy:", "runs:", "references:", "report:", "title:")
     assert [line for line in unexplained if not line.startswith(sections)] == []

@@ -46,6 +46,16 @@ def refusal(write: Any, text: str, *overrides: str) -> str:
     [
         ("epsilon: 8", "epsilon: 0", "privacy.epsilon = 0: expected a number above 0 (r.yaml:5)"),
         ("epsilon: 8", "epsilon: .nan", "privacy.epsilon = nan: expected a number above 0 (r.yaml:5)"),
+        (
+            "steps: 10",
+            "augmentations: 0\n  steps: 10",
+            "privacy.augmentations = 0: expected a number of at least 1 (r.yaml:8)",
+        ),
+        (
+            "steps: 10",
+            "secure: true\n  steps: 10\nreproducible: true",
+            "privacy.secure = True: expected false with `reproducible`: a public seed keeps no secret (r.yaml:8)",
+        ),
         ("epsilon: 8", "epsilon: '8'", "privacy.epsilon = '8': expected a number (r.yaml:5)"),
         ("epsilon: 8", "epsilon: true", "privacy.epsilon = True: expected a number (r.yaml:5)"),
         (
@@ -111,13 +121,13 @@ def refusal(write: Any, text: str, *overrides: str) -> str:
         ),
         (
             "steps: 10",
-            "steps: 10\n  tuning_runs: 0",
-            "privacy.tuning_runs = 0: expected a number of at least 1 (r.yaml:9)",
+            "steps: 10\n  tuning_runs: -1",
+            "privacy.tuning_runs = -1: expected a number of at least 0 (r.yaml:9)",
         ),
         (
             "steps: 10",
             "steps: 10\n  engine: fast",
-            "privacy.engine = 'fast': expected one of 'functional' or 'loop' (r.yaml:9)",
+            "privacy.engine = 'fast': expected one of 'bookkeeping', 'functional' or 'loop' (r.yaml:9)",
         ),
         ("name: small", "name: a/b", "name = 'a/b': expected a name that matches ^[a-z0-9_-]+$ (r.yaml:1)"),
         ("name: small", "name: 7", "name = 7: expected text (r.yaml:1)"),

@@ -209,3 +209,19 @@ def test_threat_models_read_alike_in_scores_and_results() -> None:
         == str(Threat(access="outputs", inserts="inputs"))
         == "outputs, inserts inputs"
     )
+
+
+def test_only_an_estimate_may_lack_a_confidence() -> None:
+    facts = {
+        "method": "m",
+        "hypothesis": "any",
+        "epsilon": 1.0,
+        "delta": 0.0,
+        "strategy": "",
+        "counts": {"canaries": []},
+    }
+    assert Bound.model_validate(facts | {"guarantee": "estimate", "confidence": None}).level == 1.0
+    assert Bound.model_validate(facts | {"guarantee": "certified", "confidence": 0.9}).level == pytest.approx(0.1)
+    for guarantee in ("certified", "under_independence"):
+        with pytest.raises(ValidationError, match="needs a confidence"):
+            Bound.model_validate(facts | {"guarantee": guarantee, "confidence": None})

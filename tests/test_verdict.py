@@ -48,6 +48,7 @@ BOUND = Bound(
     attack="audit_block",
     decides=True,
 )
+CERTAIN = Assumption(name="sensitivity", status="violated", evidence="batches {} and {a}: 2, not 1", certified=True)
 REFUTING = BOUND.model_copy(update={"p_value": 1e-9, "epsilon": 7.0})
 
 
@@ -57,6 +58,7 @@ def word(bound: Bound, assumption: Assumption, power: float = 0.9) -> str:
 
 def test_the_order_of_precedence() -> None:
     assert word(REFUTING, BROKEN, power=0.1) == "VIOLATED"
+    assert word(BOUND, CERTAIN, power=0.1) == "VIOLATED"
     assert word(BOUND, BROKEN, power=0.1) == "UNSOUND"
     assert word(BOUND, UNKNOWN, power=0.1) == "INCONCLUSIVE"
     assert word(BOUND, UNKNOWN) == "CONSISTENT"

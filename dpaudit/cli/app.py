@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
-from dpaudit.cli import audits, bench, bounds, looks, numbers
+from dpaudit.cli import audits, bench, bounds, looks, numbers, plan
 from dpaudit.errors import DpauditError
 
 __all__ = ["app", "main"]
@@ -23,11 +24,31 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 (imports stay lazy for --help)
+
+        typer.echo(f"dpaudit {version('dpaudit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 app.command()(audits.run)
 app.command()(audits.train)
 app.command()(audits.attack)
 app.command()(bounds.bound)
 app.command()(numbers.account)
+app.command()(plan.plan)
 app.command()(audits.probe)
 app.command()(audits.report)
 app.command("list")(looks.list_plugins)

@@ -20,6 +20,20 @@ Overrides = Annotated[
     typer.Option("--set", help="Change a value of the recipe: --set privacy.epsilon=4. Repeatable."),
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Delete what an earlier run left in the folder.")]
+Simulated = Annotated[
+    int | None,
+    typer.Option(
+        "--simulate-batch",
+        min=1,
+        help="Imitate the run with this smaller batch at its noise per record (TAN): cheap, for choosing settings, "
+        "and NOT private.",
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print size, promise, memory and hours on any machine; no data, nothing trained."),
+]
+Measure = Annotated[bool, typer.Option("--measure", help="With --dry-run: time a few real steps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Public = Annotated[bool, typer.Option("--public", help="Leave curves and examples out of the report.")]
@@ -32,6 +46,8 @@ def run(  # noqa: PLR0913 (the options of a command)
     overrides: Overrides = None,
     fresh: Fresh = False,
     public: Public = False,
+    dry_run: DryRun = False,
+    measure: Measure = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -39,8 +55,13 @@ def run(  # noqa: PLR0913 (the options of a command)
 
     Example: dpaudit run quickstart --set privacy.epsilon=2 --out runs/epsilon-2
     """
-    from dpaudit.pipeline import advance, open_audit  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.cli.forecast import check_options, show_forecast  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.pipeline import advance, open_audit  # noqa: PLC0415
 
+    check_options(dry_run=dry_run, measure=measure, fresh=fresh)
+    if dry_run:
+        show_forecast(recipe, out=out, overrides=overrides or [], measure=measure, as_json=as_json, quiet=quiet)
+        return
     audit = open_audit(recipe, out=out, overrides=overrides or [])
     if public:
         audit = audit.with_report(public=True)
@@ -48,21 +69,51 @@ def run(  # noqa: PLR0913 (the options of a command)
     _show(audit.path, as_json=as_json)
 
 
-def train(
+def train(  # noqa: PLR0913 (the options of a command)
     recipe: RecipeArgument,
+    *,
     out: Out = None,
     overrides: Overrides = None,
+    simulate_batch: Simulated = None,
     fresh: Fresh = False,
+    dry_run: DryRun = False,
+    measure: Measure = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Plan and train every run of a recipe, and nothing more.
+    """Plan and train every run of a recipe, and nothing more. Under torchrun, its processes share the work.
 
     Example: dpaudit train quickstart --out runs/mine
+    Example: torchrun --nproc-per-node 4 -m dpaudit train quickstart
+    Example: dpaudit train vip-paper --dry-run
     """
     from dpaudit.calls import train as call  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.cli.forecast import check_options, show_forecast  # noqa: PLC0415
+    from dpaudit.distributed import shared  # noqa: PLC0415
 
-    folder = call(recipe, out=out, overrides=overrides or [], fresh=fresh, progress=progress_for(quiet=quiet))
+    check_options(dry_run=dry_run, measure=measure, fresh=fresh)
+    if dry_run:
+        show_forecast(
+            recipe,
+            out=out,
+            overrides=overrides or [],
+            simulate_batch=simulate_batch,
+            measure=measure,
+            as_json=as_json,
+            quiet=quiet,
+        )
+        return
+    with shared() as leads:
+        if not leads:
+            return
+        folder = call(
+            recipe,
+            out=out,
+            overrides=overrides or [],
+            simulate_batch=simulate_batch,
+            fresh=fresh,
+            progress=progress_for(quiet=quiet),
+        )
     if as_json:
         _print_json({"run": str(folder)})
     else:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
+
+from dpaudit.discovery import available
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +29,12 @@ def test_help_lists_the_verbs_and_imports_no_torch() -> None:
         "try: main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    for verb in ("run", "train", "attack", "bound", "account", "probe", "report", "list", "show", "doctor"):
+    for verb in ("run", "train", "attack", "bound", "account", "plan", "probe", "report", "list", "show", "doctor"):
         assert f"\n  {verb} " in answer.stdout
+
+
+def test_the_version_is_that_of_the_package(cli: Cli) -> None:
+    assert cli("--version") == (0, f"dpaudit {version('dpaudit')}\n", "")
 
 
 def test_a_whole_audit_and_its_exit_codes(cli: Cli, tmp_path: Path, tiny: tuple[str, ...]) -> None:
@@ -122,6 +129,53 @@ def test_account_prints_every_accountant(cli: Cli) -> None:
     assert found["PRV"] == pytest.approx(found["PLD"], rel=0.01)
 
 
+def test_account_as_a_table_names_orders_estimate_and_premises(cli: Cli) -> None:
+    numbers = ("--noise-multiplier=1.2", "--batch-size=50", "--dataset-size=1000", "--steps=100", "--delta=1e-5")
+    code, out, _ = cli("account", *numbers, "--tuning-runs=1")
+    assert code == 0
+    lines = [line.split("\t") for line in out.splitlines()]
+    assert [line[0] for line in lines if len(line) == 3] == [
+        *("accountant", "PLD", "RDP", "PRV", "estimate"),
+        *("accountant", "PLD", "RDP", "PRV"),
+    ]
+    assert "orders 1.1 to 10.9" in next(line[2] for line in lines if line[0] == "RDP")
+    text = " ".join(out.split())
+    assert "Together with 1 tuning run on the same data" in text
+    assert "neither an upper nor a lower bound" in text
+    assert "privacy unit; records do not mix; pre-training data is public." in text
+
+
+def test_account_finds_what_a_target_allows(cli: Cli) -> None:
+    sizes = ("--batch-size=1000", "--dataset-size=1000", "--sampling=full", "--delta=1e-5")
+    code, out, _ = cli("account", "--epsilon=4.38", "--steps=16", *sizes, "--json")
+    assert code == 0
+    assert json.loads(out)["found"] == ["noise_multiplier"]
+    assert json.loads(out)["mechanism"]["noise_multiplier"] == pytest.approx(4.0, rel=0.01)
+    _, out, _ = cli("account", "--epsilon=4.38", "--noise-multiplier=4", *sizes)
+    assert "found: steps = 16" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--epsilon=4",), "--noise-multiplier and --batch-size and --steps = None: expected one number left open"),
+        (("--steps=3", "--batch-size=10"), "--noise-multiplier = None: expected a number, or a target epsilon"),
+        (("--epsilon=4", "--steps=3", "--batch-size=10", "--noise-multiplier=1"), "--epsilon = 4.0: expected none"),
+        (("--epsilon=0", "--steps=3", "--batch-size=10"), "--epsilon = 0.0: expected a number above 0"),
+        (
+            ("--sampling=full", "--steps=3", "--batch-size=10", "--noise-multiplier=1"),
+            "--batch-size = 10: expected 100",
+        ),
+        (("--sampling=shuffle", "--epsilon=3", "--steps=3", "--batch-size=10"), "sound account"),
+    ],
+)
+def test_account_says_which_number_is_missing_or_too_much(cli: Cli, arguments: tuple[str, ...], message: str) -> None:
+    code, out, err = cli("account", "--dataset-size=100", "--delta=1e-5", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
 @pytest.mark.parametrize("what", ["recipes", "attacks", "trainers", "datasets", "probes", "bounds"])
 def test_list_names_what_there_is(cli: Cli, what: str) -> None:
     code, out, _ = cli("list", what)
@@ -144,4 +198,4 @@ def test_doctor_finds_nothing_wrong_here(cli: Cli) -> None:
     code, out, err = cli("doctor")
     assert code == 0, out + err
     assert "FAIL" not in out
-    assert len(out.splitlines()) == 7
+    assert len(out.splitlines()) == 7 + len(available("trainers"))

@@ -11,6 +11,9 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
+from dpaudit.bench.uncorrected import best_clopper_pearson
+from dpaudit.bounds.family import any_family, gaussian_family
+from dpaudit.metrics import FPRS
 from dpaudit.own_scores import Asked, bound_table, read_scores
 
 if TYPE_CHECKING:
@@ -143,6 +146,122 @@ def test_bad_counts_are_one_line(cli: Cli, arguments: tuple[str, ...], message: 
     code, out, err = cli("bound", *method, *arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"", "a readable .csv file (Empty CSV file)"),
+        ("a.csv", b"score,member\n", "at least one row"),
+        ("a.csv", b"score,score,member\n1,1,1\n2,2,0\n", "exists 2 times"),
+        ("a.csv", b"score;member\n1;1\n2;0\n", "columns score;member"),
+        ("a.csv", b"Score,Member\n1,1\n2,0\n", "columns Score, Member"),
+        ("a.csv", b"score,member\n1,1\n2\n", "Expected 2 columns, got 1"),
+        ("a.csv", b"score,member\n1,true\n2,\n3,false\n", "member = None"),
+        ("a.csv", b"score,member\n1,1\n,0\n3,1\n", "1 values NaN or infinite"),
+        ("a.csv", b"score,member\n1,1\n2,\xe9\n", "member = b'\\xe9'"),
+        ("a.csv", bytes(range(256)), "a.csv"),
+        ("a.parquet", b"", "a readable .parquet file"),
+        ("a.parquet", b"junk", "a readable .parquet file"),
+        ("a.npz", b"", "a readable .npz file (File is not a zip file)"),
+        ("a.npz", b"junk", "a readable .npz file (File is not a zip file)"),
+    ],
+)
+def test_broken_files_are_one_line(cli: Cli, tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    code, out, err = cli("bound", str(tmp_path / name), "--delta", "1e-5")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+def test_a_damaged_npz_is_one_line(cli: Cli, tmp_path: Path) -> None:
+    whole = write(tmp_path / "scores.npz", table(50)).read_bytes()
+    flipped = bytearray(whole)
+    flipped[150] ^= 255
+    for content, why in ((whole[: len(whole) // 2], "not a zip file"), (bytes(flipped), "CRC")):
+        (tmp_path / "scores.npz").write_bytes(content)
+        code, out, err = cli("bound", str(tmp_path / "scores.npz"), "--delta", "1e-5")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert why in err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"score": np.ones((4, 2))},
+        {"score": np.float64(1.0)},
+        {"score": np.ones(5)},
+        {"score": np.ones(4) * 1j},
+        {"score": np.ones(4).astype("timedelta64[s]")},
+        {"member": np.array([0.0, 1.0, np.nan, 1.0])},
+        {"member": np.array([[0, 1], [0, 1]])},
+    ],
+)
+def test_arrays_that_are_no_columns_are_one_line(cli: Cli, tmp_path: Path, change: dict[str, Any]) -> None:
+    path = write(tmp_path / "a.npz", {"score": np.arange(4.0), "member": np.array([0, 1, 0, 1])} | change)
+    code, out, err = cli("bound", str(path), "--delta", "1e-5")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert next(iter(change)) in err
+
+
+@pytest.mark.parametrize("method", ["one-run", "one-run-fdp", "clopper-pearson", "dkw", "auc-kl", "gaussian-moments"])
+@pytest.mark.parametrize(
+    ("option", "value"), [("--delta", "1"), ("--delta", "-0.1"), ("--delta", "nan"), ("--confidence", "0")]
+)
+def test_impossible_settings_are_one_line(cli: Cli, tmp_path: Path, method: str, option: str, value: str) -> None:
+    path = write(tmp_path / "scores.npz", table(20))
+    settings = {"--delta": "1e-5", "--confidence": "0.95"} | {option: value}
+    code, out, err = cli("bound", str(path), "--method", method, *(text for pair in settings.items() for text in pair))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"{option[2:]} = {float(value)}" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--method", "one_run"), "did you mean 'one-run'?"),
+        (("--method", "clopper-person"), "did you mean 'clopper-pearson'?"),
+        (("--method", "guesswork"), "one of 'adjusted-log'"),
+        (("--hypothesis", "gausian"), "--hypothesis = 'gausian': expected one of 'any', 'gaussian'"),
+        (("--method", "one-run", "--hypothesis", "gaussian"), "any, which one-run can test"),
+        (("--guesses-in", "-1"), "numbers of at least 0"),
+        (("--guesses-in", "15", "--guesses-out", "6"), "add up to at most 20"),
+    ],
+)
+def test_names_and_numbers_that_do_not_exist_are_one_line(
+    cli: Cli, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    path = write(tmp_path / "scores.npz", table(20))
+    code, out, err = cli("bound", str(path), "--delta", "1e-5", *options)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+@pytest.mark.parametrize("cells", [(-1, 1, 0, 3), (1, 1, -2, 3), (0, 0, 0, 3), (1, 1, 0, 0)])
+def test_impossible_rates_are_one_line(cli: Cli, cells: tuple[int, ...]) -> None:
+    rates = [
+        text for name, cell in zip(("tp", "fn", "fp", "tn"), cells, strict=True) for text in (f"--{name}", str(cell))
+    ]
+    code, out, err = cli("bound", "--method", "clopper-pearson", *rates, "--delta", "0")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "positives" in err
+
+
+def test_no_number_of_a_file_is_the_best_of_all_thresholds(cli: Cli, tmp_path: Path) -> None:
+    columns = table(400, shift=1.0, seed=3)
+    path = write(tmp_path / "scores.npz", columns)
+    labelled = read_scores(path)
+    for worlds in ((), ("--independent-runs",)):
+        for method in ("clopper-pearson", "dkw"):
+            _, out, _ = cli("bound", str(path), "--method", method, "--delta", "1e-5", "--json", *worlds)
+            for found in json.loads(out)["bounds"]:
+                family = any_family(delta=1e-5) if found["hypothesis"] == "any" else gaussian_family(delta=1e-5)
+                assert found["strategy"].startswith(("split", "all thresholds at once"))
+                assert found["epsilon"] < best_clopper_pearson(family, [labelled])
+    _, out, _ = cli("bound", str(path), "--delta", "1e-5", "--json")
+    found = json.loads(out)
+    assert set(found) == {"rows", "members", "metrics", "bounds"}
+    assert {"auc", "balanced accuracy"} | {f"tpr at fpr {fpr}" for fpr in FPRS} == set(found["metrics"])
 
 
 def test_a_pickle_inside_npz_is_never_loaded(cli: Cli, tmp_path: Path) -> None:

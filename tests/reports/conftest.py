@@ -25,6 +25,7 @@ from dpaudit.results import (
     ProbeResult,
     Promise,
     RunSummary,
+    Said,
     Series,
     Threat,
     Verdict,
@@ -104,7 +105,12 @@ def _consistent() -> AuditResult:
                 title="Originals, what the model saw, what it painted",
                 alt="Four rows of scenes: the original, the original with three quarters of it masked, the painting",
             ),
-            Picture(file="canaries.png", title="Inserted canaries", alt="Eight noise images"),
+            Picture(
+                file="canaries.png",
+                title="Inserted canaries",
+                alt="Eight noise images",
+                said=(Said(generated="a large ring", caption="a small ring"), Said(generated="", caption=None)),
+            ),
         ),
         verdict=Verdict(
             word="CONSISTENT",

@@ -103,8 +103,16 @@ def test_a_public_page_leaves_private_parts_out_and_says_so(
     assert "Public version." not in private
     assert "data:image/png" in private
     assert "data:image/png" not in public
+    assert ("a small ring" in private, "a small ring" in public) == (True, False)
     assert public.count("<svg") < private.count("<svg")
     assert result.verdict.sentence in Outline(public).text
+
+
+def test_what_a_model_says_stands_beside_the_true_captions(
+    samples: dict[str, AuditResult], pictures: Path, tmp_path: Path
+) -> None:
+    text = Outline(page(samples["consistent"], pictures, tmp_path)).text
+    assert "1 a large ring a small ring 2 nothing none" in " ".join(text.split())
 
 
 @pytest.mark.parametrize("kept", [("guarantees", "runs", "bounds", "probes"), ("assumptions", "attacks", "plans"), ()])
