@@ -22,9 +22,7 @@ __all__ = ["functional_sum"]
 _FLAT = Flat()
 
 
-def functional_sum(
-    model: nn.Module, losses: Losses, batch: Batch, clip: float, rule: ClippingRule = _FLAT
-) -> Clipped:
+def functional_sum(model: nn.Module, losses: Losses, batch: Batch, clip: float, rule: ClippingRule = _FLAT) -> Clipped:
     """Return the clipped sum from n gradients that are computed together."""
     batch_length(batch)
     gradients, values = _record_gradients(Objective(model, losses), batch)

@@ -17,7 +17,6 @@ from dpaudit.promises import recipe_mechanism, recipe_promise
 from dpaudit.recipe import BoundRequest
 from dpaudit.results import Plan, Promise, Series
 from dpaudit.runs import write_atomically
-from dpaudit.stages.start import check_start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +41,8 @@ def preflight(audit: Audit) -> Planned:
     """Return the plan of a recipe that was checked against its data and plug-ins; InputError names what is wrong."""
     undecided = promised(audit)
     _check_optimizer(audit)
+    from dpaudit.stages.start import check_start  # noqa: PLC0415  # torch, which `dpaudit plan` goes without
+
     check_start(audit)
     for named in audit.attacks:
         _check_attack(audit, named, undecided.mechanism)

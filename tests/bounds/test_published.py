@@ -136,7 +136,7 @@ def test_order_statistics_of_the_subsampled_gaussian(line: str) -> None:
     run, _, published = ROWS[line]
     found = max_p_bound(planned, [run], strategy="fixed").epsilon
     if run.guesses == run.canaries:
-        assert found == pytest.approx(published, rel=2e-3)
+        assert published * (1 - 3e-3) < found < published * (1 + 5e-4)  # rounded down by the grid's reckoned error
     else:
         assert 0.6 * published < found < published
 

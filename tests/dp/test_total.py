@@ -54,6 +54,7 @@ class Pair:
 
     check = Alone.check
     together = Alone.together
+    stay = Alone.stay
 
 
 def bits(gradients: Gradients) -> dict[str, bytes]:
