@@ -85,5 +85,5 @@ def test_doctor_replays_every_trainer(wrong: str, monkeypatch: pytest.MonkeyPatc
     found = [PlugIn(name=name, target="", origin="", summary="", broken=None) for name in ("vip", wrong)]
     monkeypatch.setattr(doctor, "available", lambda _: found)
     sound, centred = doctor._trainers()
-    assert (sound.fine, centred.fine) == (True, False)
+    assert (sound.fine, centred.fine) == (True, False), centred.finding
     assert "certified by batches {" in centred.finding

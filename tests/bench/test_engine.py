@@ -91,7 +91,7 @@ def test_the_rows_are_the_promised_ones() -> None:
 
 
 @pytest.mark.parametrize("case", QUICK, ids=lambda case: case.name)
-@pytest.mark.parametrize("engine", ["bookkeeping", "functional"])
+@pytest.mark.parametrize("engine", ["bookkeeping", pytest.param("functional", marks=pytest.mark.slow)])
 def test_every_step_computes_the_same_sum_and_is_timed_in_every_round(case: Any, engine: str) -> None:
     done: list[int] = []
     found = times(case.build(), engine, 2, 50, done.append)

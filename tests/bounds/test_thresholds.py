@@ -96,7 +96,7 @@ def test_the_best_threshold_is_that_of_a_look_at_all(name: str) -> None:
 )
 def test_the_lowest_of_several_best_thresholds_is_taken(columns: list[tuple[int, int]], coarseness: int) -> None:
     falls, rises = (np.array(column) for column in zip(*columns, strict=True))
-    errors = ErrorCounts(np.arange(float(len(columns))), np.cumsum(falls)[::-1], np.cumsum(rises))
+    errors = ErrorCounts(np.arange(float(len(columns))), falls.sum() - np.cumsum(falls), np.cumsum(rises))
 
     def worth(above: NDArray[np.int64], below: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.asarray(-np.floor((above + below) / coarseness), dtype=np.float64)
@@ -154,7 +154,7 @@ def test_corners_are_those_of_one_scan(name: str) -> None:
 @given(columns=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)).filter(any), min_size=1, max_size=80))
 def test_corners_of_any_points_are_those_of_one_scan(columns: list[tuple[int, int]]) -> None:
     falls, rises = (np.array(column) for column in zip(*columns, strict=True))
-    errors = ErrorCounts(np.arange(float(len(columns))), np.cumsum(falls)[::-1], np.cumsum(rises))
+    errors = ErrorCounts(np.arange(float(len(columns))), falls.sum() - np.cumsum(falls), np.cumsum(rises))
     assert corners(errors) == on_hull(errors)
     for angle in np.linspace(0, np.pi / 2, 20):  # in no direction a point lies below all corners
         heights = np.cos(angle) * errors.false_positives + np.sin(angle) * errors.false_negatives

@@ -56,17 +56,16 @@ def test_a_whole_audit_and_its_exit_codes(cli: Cli, tmp_path: Path, tiny: tuple[
     assert {row["features"] for row in json.loads(out)[0]["measurements"]} == {"trained", "untrained", "raw pixels"}
 
 
-def test_a_finished_run_is_recognised_without_torch(tmp_path: Path, tiny: tuple[str, ...]) -> None:
+def test_a_finished_run_is_recognised_without_torch(cli: Cli, tmp_path: Path, tiny: tuple[str, ...]) -> None:
     program = (
         "import sys\nfrom dpaudit.cli import main\n"
         "try: main()\nexcept SystemExit as done: code = done.code\n"
         "else: code = 0\n"
         "print('TORCH' if 'torch' in sys.modules else 'NO TORCH'); sys.exit(code)"
     )
-    command = [sys.executable, "-c", program, "run", "quickstart", "--out", str(tmp_path / "run"), *flags(tiny)]
-    first = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert first.returncode == 0, first.stderr
-    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    arguments = ["run", "quickstart", "--out", str(tmp_path / "run"), *flags(tiny)]
+    assert cli(*arguments)[0] == 0
+    again = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert again.stdout.endswith("NO TORCH\n")
     assert again.stderr == ""
