@@ -32,8 +32,8 @@ _WORTHWHILE = 0.9
 class ErrorCounts:
     """The errors at every threshold, all columns (n,): a score above the threshold is called in.
 
-    thresholds: the distinct scores, rising. false_positives: non-members above. false_negatives: members not above. From
-    one threshold to the next at least one of the two counts changes: somebody has that score.
+    thresholds: the distinct scores, rising. false_positives: non-members above. false_negatives: members not above.
+    From one threshold to the next at least one of the two counts changes: somebody has that score.
     """
 
     thresholds: NDArray[np.float64]
