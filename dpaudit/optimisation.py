@@ -23,6 +23,7 @@ __all__ = [
     "Schedule",
     "Sgd",
     "Weights",
+    "check_published_adamw",
 ]
 
 _Rate: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False, description="the largest learning rate")]
@@ -144,3 +145,17 @@ def _ramp(step: int, warmup: int) -> float:
 def _half_cosine(step: int, total: int) -> float:
     """Return (1 + cos(pi step / total)) / 2, and 0 from `total` on."""
     return (1 + math.cos(math.pi * min(step / max(total, 1), 1.0))) / 2
+
+
+def check_published_adamw(
+    peak_learning_rate: float, betas: tuple[float, float], weight_decay: float, warmup: int
+) -> None:
+    """Raise InputError naming the option unless AdamW can run with these settings of a trainer's own."""
+    if not 0 < peak_learning_rate < math.inf:
+        raise InputError("peak_learning_rate", peak_learning_rate, "a positive number")
+    if not all(0 <= beta < 1 for beta in betas):
+        raise InputError("betas", betas, "two numbers in [0, 1)")
+    if not 0 <= weight_decay < math.inf:
+        raise InputError("weight_decay", weight_decay, "a number that is not negative")
+    if warmup < 0:
+        raise InputError("warmup", warmup, "a number of steps, 0 or more")

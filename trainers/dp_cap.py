@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
@@ -24,7 +23,7 @@ from dpaudit.models.captioner import SIZES, Captioner, Size, caption_losses
 from dpaudit.models.generation import IGNORED, CaptionLikelihoods, beam_search, greedy, token_log_likelihoods
 from dpaudit.models.images import cropped, draw_crops, normalised, pixels_of
 from dpaudit.models.initialisation import seeded
-from dpaudit.optimisation import Cosine
+from dpaudit.optimisation import Cosine, check_published_adamw
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -78,7 +77,9 @@ class DPCap:
         for name in ("image_size", "patch_size", "context"):
             object.__setattr__(self, name, getattr(self, name) or getattr(published, name))
         _check_geometry(self)
-        _check_optimisation(self)
+        check_published_adamw(self.peak_learning_rate, self.betas, self.weight_decay, self.warmup)
+        if self.cosine_steps != 0 and self.cosine_steps <= self.warmup:
+            raise InputError("cosine_steps", self.cosine_steps, f"0, or more than warmup = {self.warmup}")
         if self.vocabulary < 0:
             raise InputError("vocabulary", self.vocabulary, "a number of tokens, or 0 for the tokenizer's own")
         if not self.vocabulary:
@@ -192,16 +193,3 @@ def _check_geometry(options: DPCap) -> None:
         raise InputError("context", options.context, "at least 3 tokens: start, one piece of text, end")
     if not 0 < options.smallest_crop <= 1:
         raise InputError("smallest_crop", options.smallest_crop, "a share of the image above 0, at most 1")
-
-
-def _check_optimisation(options: DPCap) -> None:
-    if not 0 < options.peak_learning_rate < math.inf:
-        raise InputError("peak_learning_rate", options.peak_learning_rate, "a positive number")
-    if not all(0 <= beta < 1 for beta in options.betas):
-        raise InputError("betas", options.betas, "two numbers in [0, 1)")
-    if not 0 <= options.weight_decay < math.inf:
-        raise InputError("weight_decay", options.weight_decay, "a number that is not negative")
-    if options.warmup < 0:
-        raise InputError("warmup", options.warmup, "a number of steps, 0 or more")
-    if options.cosine_steps != 0 and options.cosine_steps <= options.warmup:
-        raise InputError("cosine_steps", options.cosine_steps, f"0, or more than warmup = {options.warmup}")

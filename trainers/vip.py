@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -23,7 +22,7 @@ from dpaudit.models.images import normalised, pixels, pixels_of
 from dpaudit.models.initialisation import seeded
 from dpaudit.models.mae import SIZES, MaskedAutoencoder, Size, patchify, unpatchify
 from dpaudit.models.vit import take_tokens
-from dpaudit.optimisation import CappedCosine
+from dpaudit.optimisation import CappedCosine, check_published_adamw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +67,7 @@ class ViP:
         object.__setattr__(self, "image_size", self.image_size or published.image_size)
         object.__setattr__(self, "patch_size", self.patch_size or published.patch_size)
         _check_geometry(self)
-        _check_optimisation(self)
+        check_published_adamw(self.peak_learning_rate, self.betas, self.weight_decay, self.warmup)
 
     @property
     def modality(self) -> frozenset[str]:
@@ -156,14 +155,3 @@ def _check_geometry(options: ViP) -> None:
     tokens = options.architecture.tokens
     if not 0 < options.mask_ratio < 1 or not 0 < options._masked_patches < tokens:
         raise InputError("mask_ratio", options.mask_ratio, f"a share that masks some but not all of {tokens} patches")
-
-
-def _check_optimisation(options: ViP) -> None:
-    if not 0 < options.peak_learning_rate < math.inf:
-        raise InputError("peak_learning_rate", options.peak_learning_rate, "a positive number")
-    if not all(0 <= beta < 1 for beta in options.betas):
-        raise InputError("betas", options.betas, "two numbers in [0, 1)")
-    if not 0 <= options.weight_decay < math.inf:
-        raise InputError("weight_decay", options.weight_decay, "a number that is not negative")
-    if options.warmup < 0:
-        raise InputError("warmup", options.warmup, "a number of steps, 0 or more")

@@ -63,7 +63,7 @@ def bound(  # noqa: PLR0913 (the options of a command)
     sampling_rate: Annotated[float | None, typer.Option(help="accountant: chance of a record to be in a step.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="accountant: expected batch size, for the rate.")] = None,
     dataset_size: Annotated[int | None, typer.Option(help="accountant: records that could be in.")] = None,
-    sampling: Annotated[str, typer.Option(help="accountant: poisson, shuffle or full.")] = "poisson",
+    sampling: Annotated[str, typer.Option(help="accountant: poisson, fixed, shuffle or full.")] = "poisson",
     adjacency: Annotated[str, typer.Option(help="accountant: add-remove, replace-one or zero-out.")] = "add-remove",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,

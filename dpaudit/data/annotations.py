@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -130,3 +131,28 @@ class Index:
     @cached_property
     def _rows(self) -> dict[str, int]:
         return {name: row for row, name in enumerate(self.ids.tolist())}
+
+
+class Indexed(ABC):
+    """What a data set that has an `Index` can say without an image. A format adds images and a fingerprint."""
+
+    @property
+    @abstractmethod
+    def _index(self) -> Index:
+        """Return the index."""
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Class names by label, or None without labels."""
+        return self._index.classes
+
+    def __len__(self) -> int:
+        return len(self._index.ids)
+
+    def ids(self) -> NDArray[np.str_]:
+        """Return all ids, (N,) strings, always in the same order."""
+        return self._index.ids
+
+    def annotations(self, ids: NDArray[np.str_]) -> Annotations:
+        """Return captions and labels of these records, in this order."""
+        return self._index.annotations(ids)

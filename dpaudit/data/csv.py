@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dpaudit.data.annotations import Annotations, Index
+from dpaudit.data.annotations import Index, Indexed
 from dpaudit.data.columns import AUTO, choose_column, find_column
 from dpaudit.data.decode import check_image_size, decode
 from dpaudit.data.files import check_name, existing, fingerprint
@@ -36,7 +36,7 @@ class _Pair(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CsvPairs:
+class CsvPairs(Indexed):
     """Images and captions by row: columns path, caption and, if there is one, label.
 
     One record = one image with ALL its captions: rows that name the same file are one privacy unit, whose caption is
@@ -55,27 +55,11 @@ class CsvPairs:
     def __post_init__(self) -> None:
         check_image_size(self.image_size)
 
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """Class names, sorted, by label, or None without a label column."""
-        return self._index.classes
-
-    def __len__(self) -> int:
-        return len(self._index.ids)
-
-    def ids(self) -> NDArray[np.str_]:
-        """Return the images' relative paths in the order of their first rows, (N,)."""
-        return self._index.ids
-
     def __getitem__(self, ids: NDArray[np.str_]) -> Examples:
         """Return the records with these ids, in this order."""
         positions = self._index.positions(ids)
         files = ((str(self._root / name), self._root / name) for name in self._index.ids[positions].tolist())
         return self._index.examples(positions, decode(files, len(positions), self.image_size))
-
-    def annotations(self, ids: NDArray[np.str_]) -> Annotations:
-        """Return captions and labels of these records, in this order."""
-        return self._index.annotations(ids)
 
     def fingerprint(self) -> str:
         """Return a hash of the options, the whole list, and every image's name, size and edges; decodes nothing."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dpaudit.data.annotations import Annotations, Index
+from dpaudit.data.annotations import Index, Indexed
 from dpaudit.data.decode import check_image_size, decode
 from dpaudit.data.files import IMAGE_SUFFIXES, existing, fingerprint, walk
 from dpaudit.data.labels import captions_from_classes, check_template, number_classes
@@ -25,7 +25,7 @@ __all__ = ["ImageFolder"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageFolder:
+class ImageFolder(Indexed):
     """Image files below a folder; one record = one file, its id the relative path.
 
     With subfolders, the first one of a path is the class (names sorted, labels 0, 1, ...). Without subfolders there are
@@ -41,27 +41,11 @@ class ImageFolder:
         check_image_size(self.image_size)
         check_template(self.caption_template)
 
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """Names of the subfolders by label, or None when the folder is flat."""
-        return self._index.classes
-
-    def __len__(self) -> int:
-        return len(self._index.ids)
-
-    def ids(self) -> NDArray[np.str_]:
-        """Return the relative paths of all images, sorted, (N,)."""
-        return self._index.ids
-
     def __getitem__(self, ids: NDArray[np.str_]) -> Examples:
         """Return the records with these ids, in this order."""
         positions = self._index.positions(ids)
         files = ((str(self._folder / name), self._folder / name) for name in self._index.ids[positions].tolist())
         return self._index.examples(positions, decode(files, len(positions), self.image_size))
-
-    def annotations(self, ids: NDArray[np.str_]) -> Annotations:
-        """Return captions and labels of these records, in this order."""
-        return self._index.annotations(ids)
 
     def fingerprint(self) -> str:
         """Return a hash of the options and of every file's name, size and edges; decodes nothing."""

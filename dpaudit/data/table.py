@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from dpaudit.data.annotations import Annotations, Index
+from dpaudit.data.annotations import Index, Indexed
 from dpaudit.data.columns import AUTO, choose_column, find_column
 from dpaudit.data.decode import check_image_size, decode
 from dpaudit.data.labels import captions_from_classes, check_template, name_labels, number_classes
@@ -47,7 +47,7 @@ class Table(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageTable:
+class ImageTable(Indexed):
     """One record = one row. A format adds `_table` and its own fingerprint.
 
     Of a list of captions the first is taken. Labels are strings, or integers with names from the class column or from
@@ -71,28 +71,12 @@ class ImageTable:
         if self.limit is not None and self.limit < 1:
             raise InputError("data limit", self.limit, "a number of rows of at least 1, or null for all")
 
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """Class names by label, or None without labels."""
-        return self._index.classes
-
-    def __len__(self) -> int:
-        return len(self._index.ids)
-
-    def ids(self) -> NDArray[np.str_]:
-        """Return "row/0", "row/1", ..., (N,)."""
-        return self._index.ids
-
     def __getitem__(self, ids: NDArray[np.str_]) -> Examples:
         """Return the records with these ids, in this order."""
         positions = self._index.positions(ids)
         names = (f"row/{row} of {self.path}" for row in positions.tolist())
         sources = zip(names, self._cells[positions], strict=True)
         return self._index.examples(positions, decode(sources, len(positions), self.image_size))
-
-    def annotations(self, ids: NDArray[np.str_]) -> Annotations:
-        """Return captions and labels of these records, in this order."""
-        return self._index.annotations(ids)
 
     @property
     def _table(self) -> Table:

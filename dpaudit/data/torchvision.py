@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import Image
 
-from dpaudit.data.annotations import Annotations, Index
+from dpaudit.data.annotations import Index, Indexed
 from dpaudit.data.decode import check_image_size, square
 from dpaudit.data.files import existing, fingerprint
 from dpaudit.data.labels import captions_from_classes, check_template
@@ -36,7 +36,7 @@ _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 
 
 @dataclass(frozen=True, kw_only=True)
-class Torchvision:
+class Torchvision(Indexed):
     """MNIST, Fashion-MNIST, SVHN, CIFAR-10 or CIFAR-100 from the files below `path`, torchvision's `root`.
 
     Nothing is downloaded. part: train, test, or all (train, then test). Ids "train/0", "test/0", ...; one record = one
@@ -54,18 +54,6 @@ class Torchvision:
         check_image_size(self.image_size)
         check_template(self.caption_template)
 
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """Class names by label."""
-        return self._index.classes
-
-    def __len__(self) -> int:
-        return len(self._index.ids)
-
-    def ids(self) -> NDArray[np.str_]:
-        """Return the ids of the part, (N,)."""
-        return self._index.ids
-
     def __getitem__(self, ids: NDArray[np.str_]) -> Examples:
         """Return the records with these ids, in this order."""
         positions = self._index.positions(ids)
@@ -73,10 +61,6 @@ class Torchvision:
         for image, row in zip(images, positions.tolist(), strict=True):
             image[:] = np.asarray(square(Image.fromarray(self._images[row]), self.image_size)).transpose(2, 0, 1)
         return self._index.examples(positions, images)
-
-    def annotations(self, ids: NDArray[np.str_]) -> Annotations:
-        """Return captions and labels of these records, in this order."""
-        return self._index.annotations(ids)
 
     def fingerprint(self) -> str:
         """Return a hash of the options and of every file's name, size and edges; decodes nothing."""

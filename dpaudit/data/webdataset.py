@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dpaudit.data.annotations import Annotations, Index
+from dpaudit.data.annotations import Index, Indexed
 from dpaudit.data.decode import check_image_size, decode
 from dpaudit.data.files import IMAGE_SUFFIXES, check_name, existing, fingerprint
 from dpaudit.data.labels import number_classes
@@ -39,7 +39,7 @@ class _Sample(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WebDataset:
+class WebDataset(Indexed):
     """Samples of tar shards; one record = the files of one key: an image, and beside it .txt, .json or .cls.
 
     path: a folder of *.tar, one tar, or a pattern such as "shards/{00000..00099}.tar". Ids are "shard/key". Caption:
@@ -54,28 +54,12 @@ class WebDataset:
     def __post_init__(self) -> None:
         check_image_size(self.image_size)
 
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """The distinct contents of the .cls files, sorted, by label; or None without them."""
-        return self._index.classes
-
-    def __len__(self) -> int:
-        return len(self._index.ids)
-
-    def ids(self) -> NDArray[np.str_]:
-        """Return "shard/key" of every sample in the order of the shards, (N,)."""
-        return self._index.ids
-
     def __getitem__(self, ids: NDArray[np.str_]) -> Examples:
         """Return the records with these ids, in this order."""
         positions = self._index.positions(ids)
         names = self._index.ids[positions].tolist()
         sources = ((name, _read(self._samples[name])) for name in names)
         return self._index.examples(positions, decode(sources, len(names), self.image_size))
-
-    def annotations(self, ids: NDArray[np.str_]) -> Annotations:
-        """Return captions and labels of these records, in this order."""
-        return self._index.annotations(ids)
 
     def fingerprint(self) -> str:
         """Return a hash of the options and of every shard's name, size and edges."""
