@@ -78,7 +78,7 @@ class Family(Generic[Curve_co]):
     def largest_below(self, p_value: Callable[[Curve_co], float], level: float) -> Refuted:
         """Return the largest curve whose p-value is at most `level`, to the tolerance; for a family with a `start`.
 
-        The p-values, not only whether they are small, choose what is tried next: an answer for half of the curves.
+        The p-values, not only whether they are small, choose what is tried next: an answer for fewer curves.
 
         >>> noises = accountant_family(lambda noise: noise, lambda _: 0.0, delta=0.1, noise_multipliers=(1, 9), start=2)
         >>> round(noises.largest_below(lambda noise: 0.15 / noise, 0.05).parameter, 1)
