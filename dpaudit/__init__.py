@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dpaudit.calls import account, attack, bound, forecast, plan, probe, report, run, train
+    from dpaudit.calls.verbs import account, attack, bound, forecast, plan, probe, report, run, train
 
 __all__ = ["account", "attack", "bound", "forecast", "plan", "probe", "report", "run", "train"]
 __version__ = version("dpaudit")
@@ -18,5 +18,5 @@ __version__ = version("dpaudit")
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(import_module("dpaudit.calls"), name)
+        return getattr(import_module("dpaudit.calls.verbs"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,10 +20,10 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from dpaudit.errors import DpauditError, InputError
-from dpaudit.located import Where
 from dpaudit.plugins import Attack, BatchTrainer, Dataset, PerExampleTrainer, Probe
-from dpaudit.recipe import AttackEntry, PlugInEntry
-from dpaudit.refusals import any_of, first_refusal, nearest
+from dpaudit.recipes.located import Where
+from dpaudit.recipes.recipe import AttackEntry, PlugInEntry
+from dpaudit.recipes.refusals import any_of, first_refusal, nearest
 
 if TYPE_CHECKING:
     from types import ModuleType

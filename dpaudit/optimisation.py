@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, model_validator
 
 from dpaudit.errors import InputError
-from dpaudit.schema import Section
+from dpaudit.recipes.schema import Section
 
 __all__ = [
     "AdamW",

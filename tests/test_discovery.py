@@ -11,9 +11,9 @@ import pytest
 
 from dpaudit.discovery import Group, available, configure, find
 from dpaudit.errors import InputError, RecipeError
-from dpaudit.located import Where
 from dpaudit.plugins import Attack, Dataset
-from dpaudit.recipe import AttackEntry, DataEntry, PlugInEntry, ProbeEntry, TrainerEntry
+from dpaudit.recipes.located import Where
+from dpaudit.recipes.recipe import AttackEntry, DataEntry, PlugInEntry, ProbeEntry, TrainerEntry
 
 if TYPE_CHECKING:
     from pathlib import Path

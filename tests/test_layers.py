@@ -16,15 +16,13 @@ LINKED = ("attacks", "trainers", "reports")  # folders of the repository that ar
 
 #: The map of the package. A unit is a module or folder of dpaudit; a new one needs a layer before it may exist.
 LAYERS = {
-    "values": "canaries errors examples likelihood located mechanism optimisation recipe recipes refusals results rng "
-    "schema scores sections start",
+    "values": "canaries errors examples likelihood mechanism optimisation recipes results rng scores",
     "science": "accounting bounds metrics planner simulation verdict",
     "mechanics": "data dp models",
     "contract": "discovery environment plugins progress runs seal",
-    "engine": "attach checkpoint evidence footprint given_weights learner optimizers pictures population pretraining "
-    "probes public_data recorder rehearsal sensitivity training",
-    "pipeline": "audit designs distributed forecasts hypotheses pace pipeline promises stages",
-    "top": "__main__ bench calls cli doctor own_scores own_streams planning root",
+    "engine": "probes training",
+    "pipeline": "pipeline",
+    "top": "__main__ bench calls cli root",
     "attacks": "attacks",
     "trainers": "trainers",
     "reports": "reports",

@@ -8,7 +8,7 @@ import pytest
 
 from dpaudit.errors import InputError
 from dpaudit.optimisation import AdamW, CappedCosine, Constant, Cosine, Lars, Schedule, Sgd
-from dpaudit.recipe import Recipe, load_recipe
+from dpaudit.recipes.recipe import Recipe, load_recipe
 
 
 def recipe(*overrides: str) -> Recipe:

@@ -11,8 +11,8 @@ import pytest
 import dpaudit
 from dpaudit.dp.ledger import read_ledger
 from dpaudit.mechanism import Mechanism
-from dpaudit.promises import recipe_mechanism, recipe_promise
-from dpaudit.recipe import load_recipe
+from dpaudit.pipeline.promises import recipe_mechanism, recipe_promise
+from dpaudit.recipes.recipe import load_recipe
 from dpaudit.results import AuditResult
 from dpaudit.simulation import simulated
 from dpaudit.verdict import decide

@@ -20,7 +20,7 @@ from dpaudit.models.classification import class_losses, labels_of
 from dpaudit.models.fine_tuned import FineTuned, freeze_unused
 from dpaudit.models.images import pixels_of
 from dpaudit.models.shifts import draw_shifts, shifted
-from dpaudit.recipe import PlugInEntry
+from dpaudit.recipes.recipe import PlugInEntry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,8 +23,8 @@ from dpaudit.bounds.family import any_family, gaussian_family
 from dpaudit.bounds.one_run import Steinke
 from dpaudit.bounds.one_run_fdp import FdpRecursion
 from dpaudit.bounds.strategies import Bonferroni, Dkw, FixedGuesses, FixedThreshold, KFold, Split
-from dpaudit.hypotheses import planned_test
 from dpaudit.mechanism import Mechanism
+from dpaudit.pipeline.hypotheses import planned_test
 from dpaudit.results import Promise
 
 if TYPE_CHECKING:

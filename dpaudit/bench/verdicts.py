@@ -12,8 +12,8 @@ from dpaudit.bench.known import NOISE
 from dpaudit.bench.wrong import Wrong
 from dpaudit.bounds.strategies import FixedGuesses
 from dpaudit.errors import InputError
-from dpaudit.hypotheses import bound_runs, planned_test
 from dpaudit.mechanism import Mechanism
+from dpaudit.pipeline.hypotheses import bound_runs, planned_test
 from dpaudit.progress import Silent
 from dpaudit.results import Promise, Value
 from dpaudit.rng import Rng

@@ -19,7 +19,7 @@ from dpaudit.bounds.strategies import Dkw
 from dpaudit.bounds.tradeoff import EpsilonDelta, Gaussian
 from dpaudit.bounds.trials import bound_trials
 from dpaudit.errors import InputError
-from dpaudit.refusals import nearest
+from dpaudit.recipes.refusals import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -56,7 +56,7 @@ def run(  # noqa: PLR0913 (the options of a command)
     Example: dpaudit run quickstart --set privacy.epsilon=2 --out runs/epsilon-2
     """
     from dpaudit.cli.forecast import check_options, show_forecast  # noqa: PLC0415 (imports stay lazy for --help)
-    from dpaudit.pipeline import advance, open_audit  # noqa: PLC0415
+    from dpaudit.pipeline.order import advance, open_audit  # noqa: PLC0415
 
     check_options(dry_run=dry_run, measure=measure, fresh=fresh)
     if dry_run:
@@ -87,9 +87,9 @@ def train(  # noqa: PLR0913 (the options of a command)
     Example: torchrun --nproc-per-node 4 -m dpaudit train quickstart
     Example: dpaudit train vip-paper --dry-run
     """
-    from dpaudit.calls import train as call  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.calls.verbs import train as call  # noqa: PLC0415 (imports stay lazy for --help)
     from dpaudit.cli.forecast import check_options, show_forecast  # noqa: PLC0415
-    from dpaudit.distributed import shared  # noqa: PLC0415
+    from dpaudit.pipeline.distributed import shared  # noqa: PLC0415
 
     check_options(dry_run=dry_run, measure=measure, fresh=fresh)
     if dry_run:
@@ -131,7 +131,7 @@ def attack(
 
     Example: dpaudit attack runs/quickstart --attack loss --set masks=32 --set label=loss-32
     """
-    from dpaudit.calls import attack as call  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.calls.verbs import attack as call  # noqa: PLC0415 (imports stay lazy for --help)
 
     labels = call(folder, name, _options(options or []), progress=progress_for(quiet=quiet))
     if as_json:
@@ -145,7 +145,7 @@ def probe(folder: FolderArgument, as_json: Json = False, quiet: Quiet = False) -
 
     Example: dpaudit probe runs/quickstart
     """
-    from dpaudit.calls import probe as call  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.calls.verbs import probe as call  # noqa: PLC0415 (imports stay lazy for --help)
     from dpaudit.cli.tables import print_table, probe_rows  # noqa: PLC0415
 
     results = call(folder, progress=progress_for(quiet=quiet))
@@ -160,7 +160,7 @@ def report(folder: FolderArgument, public: Public = False, as_json: Json = False
 
     Example: dpaudit report runs/quickstart --public
     """
-    from dpaudit.calls import report as call  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.calls.verbs import report as call  # noqa: PLC0415 (imports stay lazy for --help)
 
     page = call(folder, public=public, progress=progress_for(quiet=quiet))
     _show(page.parent, as_json=as_json)

@@ -12,8 +12,8 @@ from dpaudit.cli.mechanisms import MechanismOptions
 from dpaudit.errors import FalsifiedError, InputError
 
 if TYPE_CHECKING:
-    from dpaudit.own_scores import Asked
-    from dpaudit.own_streams import Watched
+    from dpaudit.calls.own_scores import Asked
+    from dpaudit.calls.own_streams import Watched
     from dpaudit.results import Bound
 
 __all__ = ["bound"]
@@ -84,7 +84,7 @@ def bound(  # noqa: PLR0913 (the options of a command)
     if source is not None and source.is_dir():
         _of_folder(source, as_json=as_json, quiet=quiet)
         return
-    from dpaudit.own_scores import Asked  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.calls.own_scores import Asked  # noqa: PLC0415 (imports stay lazy for --help)
 
     if source is not None and str(source) != _STANDARD_INPUT and not source.exists():
         raise InputError("source", str(source), "a run folder or a file of scores")
@@ -127,7 +127,7 @@ def bound(  # noqa: PLR0913 (the options of a command)
 
 
 def _of_folder(folder: Path, *, as_json: bool, quiet: bool) -> None:
-    from dpaudit.calls import bound as call  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.calls.verbs import bound as call  # noqa: PLC0415 (imports stay lazy for --help)
     from dpaudit.cli.progress import progress_for  # noqa: PLC0415
 
     bounds = call(folder, progress=progress_for(quiet=quiet)).bounds
@@ -135,8 +135,8 @@ def _of_folder(folder: Path, *, as_json: bool, quiet: bool) -> None:
 
 
 def _of_file(path: Path, asked: Asked, *, lower_is_member: bool, as_json: bool) -> None:
+    from dpaudit.calls.own_scores import bound_table, read_scores  # noqa: PLC0415
     from dpaudit.metrics import FPRS, auc, balanced_accuracy, tpr_at_fpr  # noqa: PLC0415 (as above)
-    from dpaudit.own_scores import bound_table, read_scores  # noqa: PLC0415
 
     labelled = read_scores(path, lower_is_member=lower_is_member)
     bounds = bound_table(labelled, asked)
@@ -157,7 +157,7 @@ def _of_file(path: Path, asked: Asked, *, lower_is_member: bool, as_json: bool) 
 def _of_stream(source: Path, asked: Asked, *, lower_is_member: bool, as_json: bool) -> None:
     from dataclasses import replace  # noqa: PLC0415 (imports stay lazy for --help)
 
-    from dpaudit.own_streams import bound_stream, guesses_of_lines, read_guesses  # noqa: PLC0415
+    from dpaudit.calls.own_streams import bound_stream, guesses_of_lines, read_guesses  # noqa: PLC0415
 
     if str(source) == _STANDARD_INPUT:
         if asked.method != "betting":
@@ -185,7 +185,7 @@ def _say_promise(watched: Watched, *, as_json: bool) -> None:
 
 
 def _of_cosines(source: Path, asked: Asked, *, as_json: bool) -> None:
-    from dpaudit.own_streams import bound_cosines, read_cosines  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.calls.own_streams import bound_cosines, read_cosines  # noqa: PLC0415 (imports stay lazy for --help)
 
     found = bound_cosines(read_cosines(source), asked)
     _show([found], _plain(found), as_json=as_json)
@@ -194,7 +194,7 @@ def _of_cosines(source: Path, asked: Asked, *, as_json: bool) -> None:
 def _of_counts(asked: Asked, guessed: tuple[int | None, ...], rates: tuple[int | None, ...], *, as_json: bool) -> None:
     from dpaudit.bounds.clopper_pearson import Confusion  # noqa: PLC0415 (imports stay lazy for --help)
     from dpaudit.bounds.guesses import Guesses  # noqa: PLC0415
-    from dpaudit.own_scores import bound_counts  # noqa: PLC0415
+    from dpaudit.calls.own_scores import bound_counts  # noqa: PLC0415
 
     counts = [count for count in guessed if count is not None]
     cells = [count for count in rates if count is not None]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from dpaudit.forecasts import Forecast, Memory, StageForecast
+    from dpaudit.pipeline.forecasts import Forecast, Memory, StageForecast
 
 __all__ = ["check_options", "show_forecast"]
 
@@ -37,7 +37,7 @@ def show_forecast(  # noqa: PLR0913 (the options of two commands)
     quiet: bool,
 ) -> None:
     """Print what a recipe would cost and promise; nothing is trained or written."""
-    from dpaudit.calls import forecast  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.calls.verbs import forecast  # noqa: PLC0415 (imports stay lazy for --help)
     from dpaudit.cli.progress import progress_for  # noqa: PLC0415
 
     found = forecast(

@@ -41,7 +41,7 @@ def show(
 
     Example: dpaudit show quickstart > mine.yaml
     """
-    from dpaudit.recipe import built_in_recipes, json_schema, load_recipe  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.recipes.recipe import built_in_recipes, json_schema, load_recipe  # noqa: PLC0415 (imports stay lazy for --help)
 
     if what == "schema":
         _print_json(json_schema())
@@ -63,7 +63,7 @@ def doctor(
 
     Example: dpaudit doctor
     """
-    from dpaudit.doctor import examine  # noqa: PLC0415 (imports torch)
+    from dpaudit.calls.doctor import examine  # noqa: PLC0415 (imports torch)
 
     findings = examine()
     if as_json:
@@ -78,13 +78,13 @@ def doctor(
 
 def _rows(what: str) -> list[list[str]]:
     if what == "recipes":
-        from dpaudit.recipe import built_in_recipes, load_recipe  # noqa: PLC0415 (imports stay lazy for --help)
+        from dpaudit.recipes.recipe import built_in_recipes, load_recipe  # noqa: PLC0415 (imports stay lazy for --help)
 
         names = built_in_recipes()
         return [["name", "title"], *([name, load_recipe(name).recipe.title or ""] for name in names)]
     if what == "bounds":
         from dpaudit.bounds.methods import METHODS  # noqa: PLC0415 (imports scipy)
-        from dpaudit.own_scores import NEEDS  # noqa: PLC0415
+        from dpaudit.calls.own_scores import NEEDS  # noqa: PLC0415
 
         head = ["method", "takes", "hypotheses", "guarantee", "summary", "source", "needs"]
         return [

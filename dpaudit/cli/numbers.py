@@ -44,7 +44,7 @@ def account(  # noqa: PLR0913 (the numbers of a mechanism, each by its name)
 
       dpaudit account --epsilon 8 --batch-size 256 --dataset-size 60000 --steps 2000 --delta 1e-5
     """
-    from dpaudit.calls import account as call  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.calls.verbs import account as call  # noqa: PLC0415 (imports stay lazy for --help)
 
     try:
         statement = call(

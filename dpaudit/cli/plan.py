@@ -10,8 +10,8 @@ import typer
 from dpaudit.errors import InputError
 
 if TYPE_CHECKING:
-    from dpaudit.designs import Designs
     from dpaudit.mechanism import Adjacency, Sampling
+    from dpaudit.pipeline.designs import Designs
     from dpaudit.results import Hypothesis, Plan
 
 __all__ = ["plan"]
@@ -64,7 +64,7 @@ def plan(  # noqa: PLR0913 (the options of a command)
 
       dpaudit plan --noise-multiplier 0.728 --batch-size 1310720 --dataset-size 233804767 --steps 5708 --delta 4.277e-9
     """
-    from dpaudit.calls import plan as call  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.calls.verbs import plan as call  # noqa: PLC0415 (imports stay lazy for --help)
     from dpaudit.cli.progress import progress_for  # noqa: PLC0415
 
     if recipe is None and epsilon is None and noise_multiplier is None:

@@ -18,8 +18,8 @@ from dpaudit.bounds.order_statistics import OrderStatistics
 from dpaudit.bounds.scored import bound_scores
 from dpaudit.bounds.strategies import Bonferroni, FixedGuesses
 from dpaudit.bounds.tradeoff import EpsilonDelta, Profile
-from dpaudit.hypotheses import planned_test
 from dpaudit.mechanism import Mechanism
+from dpaudit.pipeline.hypotheses import planned_test
 from dpaudit.results import Promise
 from dpaudit.scores import LabelledScores
 

@@ -13,8 +13,8 @@ import pytest
 
 from dpaudit.bench.uncorrected import best_clopper_pearson
 from dpaudit.bounds.family import any_family, gaussian_family
+from dpaudit.calls.own_scores import Asked, bound_table, read_scores
 from dpaudit.metrics import FPRS
-from dpaudit.own_scores import Asked, bound_table, read_scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,7 +22,7 @@ def quick_accountants(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         answer = Guarantee(accountant="PLD", epsilon=6.8253, delta=delta, adjacency="add-remove")
         return (answer, answer.model_copy(update={"accountant": "PRV", "epsilon": None, "note": "too few steps"}))
 
-    monkeypatch.setattr("dpaudit.forecasts.guarantees", guarantees)
+    monkeypatch.setattr("dpaudit.pipeline.forecasts.guarantees", guarantees)
     monkeypatch.chdir(tmp_path)
 
 

@@ -16,10 +16,10 @@ from dpaudit.data.tokens.words import SCENES
 from dpaudit.dp.engines import engine
 from dpaudit.errors import InputError
 from dpaudit.plugins import CaptionLikelihood, Captions, PerExampleTrainer
-from dpaudit.rehearsal import Rehearsal
 from dpaudit.rng import Rng
-from dpaudit.sensitivity import rehearsed_records, replay_trainer
 from dpaudit.trainers.dp_cap import DPCap
+from dpaudit.training.rehearsal import Rehearsal
+from dpaudit.training.sensitivity import rehearsed_records, replay_trainer
 
 if TYPE_CHECKING:
     from pathlib import Path

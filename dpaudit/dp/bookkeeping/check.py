@@ -45,7 +45,7 @@ def check_once(
 ) -> None:
     """Raise unless two records of the batch give together what they give alone; once per model, losses and uses.
 
-    What these two do not show, record and replay may (dpaudit.sensitivity); neither is a proof for all records.
+    What these two do not show, record and replay may (dpaudit.training.sensitivity); neither proves it for all.
 
     uses: of the whole batch. sums: the sum without clipping of a batch, by book-keeping and one record at a time.
     """

@@ -1,0 +1,1 @@
+"""One audit: its stages and their order, what it promises, and which design tests the promise."""

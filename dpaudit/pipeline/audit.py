@@ -1,0 +1,208 @@
+"""One audit in its folder: recipe, plug-ins and runs, each opened when first needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from dpaudit.discovery import configure
+from dpaudit.errors import InputError
+from dpaudit.mechanism import Mechanism
+from dpaudit.plugins import PerExampleTrainer
+from dpaudit.recipes.recipe import AttackEntry
+from dpaudit.results import Plan, Promise, Value
+from dpaudit.rng import Rng
+from dpaudit.runs import RunFolder, content_key, read_json
+from dpaudit.training.population import data_fingerprint, open_dataset, populate, sizes
+from dpaudit.training.public_data import open_public, start_fingerprint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dpaudit.plugins import Attack, Dataset, Needs
+    from dpaudit.recipes.recipe import LoadedRecipe, Recipe
+    from dpaudit.training.population import Population, Sizes
+    from dpaudit.training.train import Job
+
+__all__ = ["Audit", "NamedAttack", "Planned"]
+
+
+class Planned(Value):
+    """plan.json: everything that was fixed before the first secret was drawn."""
+
+    mechanism: Mechanism
+    promise: Promise
+    plans: tuple[Plan, ...]
+    more_runs: tuple[Plan, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedAttack:
+    """One attack of an audit. exploratory: it was not in the recipe, so it never decides."""
+
+    entry: AttackEntry
+    field: str
+    exploratory: bool
+
+    @property
+    def label(self) -> str:
+        """Return the name of its score table."""
+        return self.entry.label
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What every stage is given. Reading `trainer` or a job imports torch; the rest does not."""
+
+    folder: RunFolder
+    loaded: LoadedRecipe
+
+    @property
+    def recipe(self) -> Recipe:
+        """Return the recipe."""
+        return self.loaded.recipe
+
+    @property
+    def path(self) -> Path:
+        """Return the folder's path."""
+        return self.folder.path
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Return the data set's fingerprint, without decoding an image."""
+        return data_fingerprint(self.loaded)
+
+    @cached_property
+    def start_fingerprint(self) -> str | None:
+        """Return the fingerprint of what the weights of step 0 are made from; None where they are drawn."""
+        return start_fingerprint(self.loaded)
+
+    @cached_property
+    def key(self) -> str:
+        """Return the hash of all that a trained run and its attacks depend on."""
+        recipe = self.recipe.model_dump(mode="json", exclude={"report"})
+        return content_key("dpaudit", 1, recipe, self.fingerprint, self.start_fingerprint)
+
+    @property
+    def start_key(self) -> str:
+        """Return the hash of all that the weights of step 0 and what is known of them depend on."""
+        whole = self.recipe.model_dump(mode="json", include={"seed", "trainer", "start"})
+        micro_batch = self.recipe.privacy.physical_batch_size
+        return content_key("start", 1, whole, micro_batch, self.fingerprint, self.start_fingerprint)
+
+    @property
+    def start(self) -> Path | None:
+        """Return the file with the weights of step 0 that all runs share; None where each run draws its own."""
+        return None if self.recipe.start is None else self.path / "start" / "model.safetensors"
+
+    @property
+    def public(self) -> Rng:
+        """Return the public randomness of the recipe's seed: roles, initial weights, fixed masks."""
+        return Rng.from_seed(self.recipe.seed)
+
+    @cached_property
+    def trainer(self) -> PerExampleTrainer:
+        """Return the trainer."""
+        trainer = configure("trainers", self.recipe.trainer, self.loaded.where.at("trainer"))
+        if not isinstance(trainer, PerExampleTrainer):
+            raise self.loaded.where.refusal(
+                "trainer.name", self.recipe.trainer.name, "a trainer with one loss per record"
+            )
+        return trainer
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """Return the data set, its images decoded at the trainer's size."""
+        return open_dataset(self.loaded, self.trainer.image_size)
+
+    @cached_property
+    def public_data(self) -> Dataset:
+        """Return the data set of the public stage, its images decoded at the trainer's size."""
+        return open_public(self.loaded, self.trainer.image_size)
+
+    @cached_property
+    def population(self) -> Population:
+        """Return who could be in a run."""
+        return populate(self.loaded, self.dataset, self.trainer, self.public.child("population"))
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """Return how large the population is, without a trainer."""
+        return sizes(self.loaded)
+
+    @cached_property
+    def planned(self) -> Planned:
+        """Return what the plan stage fixed."""
+        return Planned.model_validate(read_json(self.path / "plan.json"))
+
+    @property
+    def earlier_trainings(self) -> int:
+        """Return how many targets were trained on the same data in this folder before it was begun afresh."""
+        return int(read_json(self.path / "audit.json").get("earlier trainings", 0))
+
+    def with_report(self, *, public: bool) -> Audit:
+        """Return the same audit whose report is public or not; nothing else of the recipe changes."""
+        shown = self.recipe.report.model_copy(update={"public": public})
+        recipe = self.recipe.model_copy(update={"report": shown})
+        return Audit(self.folder, replace(self.loaded, recipe=recipe))
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Return the names of the runs that are audited."""
+        return tuple(f"target-{index:02d}" for index in range(self.recipe.runs.count))
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Return the names of the runs that calibrate."""
+        return tuple(f"reference-{index:02d}" for index in range(self.recipe.references.count))
+
+    @cached_property
+    def attacks(self) -> tuple[NamedAttack, ...]:
+        """Return the recipe's attacks, then the exploratory ones in the order they were asked for."""
+        planned = [
+            NamedAttack(entry=entry, field=f"attacks.{index}", exploratory=False)
+            for index, entry in enumerate(self.recipe.attacks)
+        ]
+        path = self.path / "exploratory.json"
+        asked = read_json(path) if path.exists() else []
+        later = [
+            NamedAttack(entry=AttackEntry.model_validate(entry), field="--attack", exploratory=True) for entry in asked
+        ]
+        return (*planned, *later)
+
+    def attack(self, named: NamedAttack) -> Attack:
+        """Return the configured plug-in of an attack."""
+        return configure("attacks", named.entry, self.loaded.where.at(named.field))
+
+    def job(self, name: str, mechanism: Mechanism | None = None) -> Job:
+        """Return what a run is made of."""
+        from dpaudit.training.train import Job  # noqa: PLC0415 (imports torch)
+
+        return Job(
+            run=self.path / name,
+            role="target" if name in self.targets else "reference",
+            recipe=self.recipe,
+            mechanism=mechanism or self.planned.mechanism,
+            trainer=self.trainer,
+            population=self.population,
+            public=self.public,
+            start=self.start,
+        )
+
+    def family(self, named: NamedAttack, needs: Needs, placed: tuple[str, ...]) -> str | None:
+        """Return the candidates that an attack scores: the recipe's choice, or the first it knows that the run has.
+
+        None when a run that clips nothing has none of them: gradient canaries need a clip norm.
+        """
+        present = (*placed, *self.sizes.candidates)
+        wanted = (named.entry.family,) if named.entry.family else needs.families
+        for family in wanted:
+            if family in needs.families and family in present:
+                return family
+        if not placed and set(wanted) <= {"block", "coordinates"} and self.recipe.privacy.epsilon == float("inf"):
+            return None
+        expected = (
+            f"a run with candidates of {' or '.join(needs.families)} (this one has: {', '.join(present) or 'none'})"
+        )
+        raise InputError(f"{named.field} ({named.label}).family", " or ".join(wanted), expected)

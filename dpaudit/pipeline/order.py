@@ -1,0 +1,242 @@
+"""The order of stages: which are done and which are to do.
+
+A stage's key is the hash of what it depends on. The same command run again continues where it stopped, and decides
+that nothing is to do without importing torch.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from dpaudit import __version__
+from dpaudit.errors import DpauditError, InputError
+from dpaudit.pipeline.audit import Audit, NamedAttack, Planned
+from dpaudit.progress import Silent
+from dpaudit.recipes.recipe import AttackEntry, differences, load_recipe, resolved
+from dpaudit.runs import RunFolder, content_key, read_json, write_atomically, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from dpaudit.progress import Progress
+
+__all__ = ["Goal", "advance", "explore", "open_audit", "open_run"]
+
+Goal = Literal["plan", "train", "attack", "bound", "account", "probe", "report"]
+_ORDER: tuple[Goal, ...] = ("plan", "train", "attack", "bound", "account", "probe", "report")
+_INDEX = "audit.json"
+Work: TypeAlias = tuple[list[Path], dict[str, Any]]  #: output files, and facts for the record
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A piece of work with a key. The record is written when `work` returns."""
+
+    goal: Goal
+    name: str
+    key: str
+    work: Callable[[Progress], Work]
+
+
+def open_audit(recipe: str | Path, *, out: str | Path | None = None, overrides: Sequence[str] = ()) -> Audit:
+    """Return the audit of a recipe, or of a run folder that was begun; nothing is written."""
+    source = Path(recipe)
+    if (source / _INDEX).is_file():
+        if overrides or out:
+            raise InputError("--set, --out", str(recipe), "a recipe: a run folder keeps the recipe it was begun with")
+        return Audit(RunFolder(source), load_recipe(source / "recipe.yaml"))
+    loaded = load_recipe(recipe, overrides)
+    return Audit(RunFolder(Path(out) if out else Path("runs") / loaded.recipe.name), loaded)
+
+
+def open_run(folder: str | Path) -> Audit:
+    """Return the audit of a run folder; InputError when it is none."""
+    if not (Path(folder) / _INDEX).is_file():
+        raise InputError("run", str(folder), "a folder that `dpaudit run` or `dpaudit train` has begun")
+    return open_audit(folder)
+
+
+def explore(audit: Audit, name: str, options: dict[str, object]) -> Audit:
+    """Return the audit with one more attack, which was not in the recipe: exploratory, so it never decides."""
+    path = audit.path / "exploratory.json"
+    entries = read_json(path) if path.exists() else []
+    entry = AttackEntry.model_validate({"name": name, **options})
+    dumped = entry.model_dump(mode="json")
+    if dumped in entries:
+        return audit
+    if entry.label in {named.label for named in audit.attacks}:
+        raise InputError("--attack", entry.label, "a label that no attack of this run has (--set label=...)")
+    audit.attack(NamedAttack(entry=entry, field="--attack", exploratory=True))
+    with audit.folder.lock():
+        write_json(path, [*entries, dumped])
+    return Audit(audit.folder, audit.loaded)
+
+
+def advance(audit: Audit, goal: Goal, *, fresh: bool = False, progress: Progress | None = None) -> None:
+    """Do all that is not done, up to and including `goal`. Bad input is refused before anything is written."""
+    progress, planned = progress or Silent(), None
+    if fresh or not (audit.path / _INDEX).exists():
+        _check_place(audit.folder, fresh=fresh)
+        planned = _preflight(audit, progress)
+    try:
+        with audit.folder.lock():
+            _begin(audit, fresh=fresh)
+            _work(audit, goal, planned, progress)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DpauditError(f"no space left on the disk under {audit.path}; the previous state is whole") from error
+
+
+def _preflight(audit: Audit, progress: Progress) -> Planned:
+    with progress.task("check and plan", 1) as task:
+        from dpaudit.pipeline.stages.plan import preflight  # noqa: PLC0415 (imports torch; a finished folder does without)
+
+        planned = preflight(audit)
+        task.advance(1)
+    return planned
+
+
+def _work(audit: Audit, goal: Goal, planned: Planned | None, progress: Progress) -> None:
+    ran: set[Goal] = set()
+    for stage in _stages(audit, planned):
+        if _ORDER.index(stage.goal) > _ORDER.index(goal):
+            continue
+        outdated = (stage.goal == "bound" and "attack" in ran) or (stage.name == "report" and bool(ran))
+        if outdated or not audit.folder.done(stage.name, stage.key):
+            outputs, facts = stage.work(progress)
+            audit.folder.finish(stage.name, stage.key, outputs, **facts)
+            ran.add(stage.goal)
+
+
+def _begin(audit: Audit, *, fresh: bool) -> None:
+    index = audit.path / _INDEX
+    earlier = _trainings(audit) if index.exists() else 0
+    if fresh:
+        _clear(audit.path)
+    recipe = audit.recipe.model_dump(mode="json")
+    now = {"recipe": recipe, "data fingerprint": audit.fingerprint, "start fingerprint": audit.start_fingerprint}
+    if not index.exists():
+        write_atomically(audit.path / "recipe.yaml", resolved(audit.recipe).encode())
+        write_json(index, {"schema_version": 1, **now, "earlier trainings": earlier})
+        return
+    begun = read_json(index)
+    changes = differences({key: begun.get(key) for key in now}, now)
+    changes = [change for change in changes if not change.startswith("recipe.report.")]
+    if changes:
+        expected = "the recipe and data it was begun with; --fresh starts over, another --out keeps both"
+        raise InputError(f"{audit.path}", "; ".join(changes[:5]), expected)
+
+
+def _trainings(audit: Audit) -> int:
+    """Return how many targets have been trained in this folder on these data, those that were deleted included."""
+    begun = read_json(audit.path / _INDEX)
+    if begun.get("data fingerprint") != audit.fingerprint:
+        return 0
+    finished = list((audit.path / "stages").glob("train-target-*.json"))
+    return int(begun.get("earlier trainings", 0)) + len(finished)
+
+
+def _check_place(folder: RunFolder, *, fresh: bool) -> None:
+    if not folder.path.exists():
+        return
+    if not folder.path.is_dir():
+        raise InputError("--out", str(folder.path), "a folder")
+    names = {path.name for path in folder.path.iterdir()} - {".lock"}
+    if names and _INDEX not in names:
+        expected = "a folder that dpaudit wrote: --fresh deletes no other" if fresh else "an empty or new folder"
+        raise InputError("--out", str(folder.path), expected)
+
+
+def _clear(path: Path) -> None:
+    for entry in path.iterdir():
+        if entry.name == ".lock":
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _stages(audit: Audit, planned: Planned | None) -> Iterator[Stage]:
+    """Yield every stage in order. What a stage imports, it imports when it works."""
+    key, entries = audit.key, [named.entry.model_dump(mode="json") for named in audit.attacks]
+    yield Stage("plan", "plan", content_key(key, "plan"), lambda _: _plan(audit, planned))
+    if audit.recipe.start is not None:
+        yield Stage("train", "start", audit.start_key, partial(_start, audit))
+    for name in (*audit.targets, *audit.references):
+        yield Stage("train", f"train-{name}", content_key(key, "train", name), partial(_train, audit, name))
+    for name in audit.targets:
+        for named, entry in zip(audit.attacks, entries, strict=True):
+            stage_key = content_key(key, "attack", name, entry)
+            yield Stage("attack", f"attack-{name}-{named.label}", stage_key, partial(_attack, audit, name, named))
+    bound_key = content_key(key, "bound", entries)
+    yield Stage("bound", "bound", bound_key, partial(_bound, audit))
+    yield Stage("account", "account", content_key(key, "account"), lambda _: _account(audit))
+    for name in audit.targets:
+        for index, probe in enumerate(audit.recipe.probes):
+            stage_key = content_key(key, "probe", name, index)
+            yield Stage("probe", f"probe-{name}-{probe.label}", stage_key, partial(_probe, audit, name, index))
+    shown = audit.recipe.report.model_dump(mode="json")
+    yield Stage("report", "pictures", content_key(key, "pictures", shown), lambda _: _paint(audit))
+    report_key = content_key(bound_key, "report", shown, __version__)
+    yield Stage("report", "report", report_key, lambda _: _report(audit))
+
+
+def _plan(audit: Audit, planned: Planned | None) -> Work:
+    from dpaudit.pipeline.stages.plan import plan_audit, preflight  # noqa: PLC0415 (imports torch)
+
+    return plan_audit(audit, planned or preflight(audit)), {}
+
+
+def _start(audit: Audit, progress: Progress) -> Work:
+    from dpaudit.pipeline.stages.start import make_start  # noqa: PLC0415 (imports torch)
+
+    return make_start(audit, progress), {}
+
+
+def _train(audit: Audit, name: str, progress: Progress) -> Work:
+    from dpaudit.pipeline.stages.train import train_run  # noqa: PLC0415 (imports torch)
+
+    return train_run(audit, name, progress)
+
+
+def _attack(audit: Audit, name: str, named: NamedAttack, progress: Progress) -> Work:
+    from dpaudit.pipeline.stages.attack import score_run  # noqa: PLC0415 (imports torch)
+
+    return score_run(audit, name, named, progress), {}
+
+
+def _bound(audit: Audit, progress: Progress) -> Work:
+    from dpaudit.pipeline.stages.bound import bound_audit  # noqa: PLC0415 (imports torch)
+
+    return bound_audit(audit, progress), {}
+
+
+def _account(audit: Audit) -> Work:
+    from dpaudit.pipeline.stages.account import account_audit  # noqa: PLC0415 (imports torch)
+
+    return account_audit(audit), {}
+
+
+def _probe(audit: Audit, name: str, index: int, progress: Progress) -> Work:
+    from dpaudit.pipeline.stages.probe import probe_run  # noqa: PLC0415 (imports torch)
+
+    return probe_run(audit, name, index, progress), {}
+
+
+def _paint(audit: Audit) -> Work:
+    from dpaudit.pipeline.stages.report import paint_audit  # noqa: PLC0415 (imports torch)
+
+    return paint_audit(audit), {}
+
+
+def _report(audit: Audit) -> Work:
+    from dpaudit.pipeline.stages.report import report_audit  # noqa: PLC0415 (imports torch)
+
+    return report_audit(audit), {}

@@ -1,0 +1,124 @@
+"""Bound: the seal is opened, scores meet coins, and hypotheses are refuted with the counts that were planned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dpaudit.bounds.strategies import FixedGuesses
+from dpaudit.errors import DpauditError
+from dpaudit.metrics import attack_result
+from dpaudit.pipeline.hypotheses import bound_runs, hypothesis_of, planned_test, standard_requests
+from dpaudit.pipeline.stages.attack import read_scores
+from dpaudit.pipeline.stages.plan import plan_for
+from dpaudit.results import AttackResult, Bound, Threat, Value
+from dpaudit.runs import read_json, write_atomically
+from dpaudit.scores import join
+from dpaudit.seal import open_coins
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dpaudit.canaries import Coins
+    from dpaudit.pipeline.audit import Audit, NamedAttack
+    from dpaudit.progress import Progress
+    from dpaudit.recipes.recipe import DecidingBound
+    from dpaudit.results import Plan
+    from dpaudit.scores import LabelledScores, ScoreTable
+
+__all__ = ["Bounded", "bound_audit", "read_bounds"]
+
+#: an untrained model's scores that know the coins with a p-value below this stop the audit (DESIGN rule 9)
+_BLINDNESS = 1e-5
+
+
+class Bounded(Value):
+    """bounds.json: what the opened coins say of every attack."""
+
+    attacks: tuple[AttackResult, ...]
+    bounds: tuple[Bound, ...]
+
+
+def bound_audit(audit: Audit, progress: Progress) -> list[Path]:
+    """Open the coins of every target, judge every score table, and write bounds.json; return it."""
+    coins = {name: _opened(audit, name) for name in audit.targets}
+    results: list[AttackResult] = []
+    bounds: list[Bound] = []
+    with progress.task("bound", len(audit.attacks)) as task:
+        for done, named in enumerate(audit.attacks):
+            found = _judge(audit, named, coins)
+            results += found.attacks
+            bounds += found.bounds
+            task.advance(done + 1, named.label)
+    path = audit.path / "bounds.json"
+    text = Bounded(attacks=tuple(results), bounds=tuple(bounds)).model_dump_json(indent=1)
+    write_atomically(path, (text + "\n").encode())
+    return [path]
+
+
+def read_bounds(audit: Audit) -> Bounded:
+    """Return what `bound_audit` wrote."""
+    return Bounded.model_validate(read_json(audit.path / "bounds.json"))
+
+
+def _opened(audit: Audit, name: str) -> Coins:
+    commitment = read_json(audit.path / name / "manifest.json")["commitment"]
+    reason = ", ".join(named.label for named in audit.attacks)
+    return open_coins(audit.path / name, commitment, f"bound: {reason}")
+
+
+def _judge(audit: Audit, named: NamedAttack, coins: dict[str, Coins]) -> Bounded:
+    tables = []
+    for name in audit.targets:
+        path = audit.path / "scores" / name / f"{named.label}.parquet"
+        if not path.exists():
+            return Bounded(attacks=(), bounds=())
+        tables.append((*read_scores(path), coins[name]))
+    runs, results = [], []
+    for table, untrained, tossed in tables:
+        labelled = join(table, tossed.members(table.family))
+        result = attack_result(table, labelled, untrained=untrained, exploratory=named.exploratory)
+        _check_blind(result)
+        runs.append(labelled)
+        results.append(result)
+    return Bounded(attacks=tuple(results), bounds=tuple(_bounds(audit, named, runs, tables[0][0])))
+
+
+def _check_blind(result: AttackResult) -> None:
+    p_value = result.coin_blindness_p
+    if p_value is not None and p_value < _BLINDNESS:
+        raise DpauditError(
+            f"attack {result.attack} on {result.run}: the UNTRAINED model's scores know the coins (p = {p_value:.1g}); "
+            "candidates that are in differ from those that are out, so no score of this run can be trusted"
+        )
+
+
+def _bounds(audit: Audit, named: NamedAttack, runs: list[LabelledScores], table: ScoreTable) -> list[Bound]:
+    planned, settings = audit.planned, audit.recipe.bounds
+    promise = planned.promise
+    requests: list[tuple[str, str, float, bool, Plan]] = [
+        (request.method, request.hypothesis, 1 - share, True, plan)
+        for request, share, plan in _deciding(audit)
+        if request.attack == named.label and not named.exploratory
+    ]
+    default = plan_for(audit, named, planned, 1 - settings.alpha)
+    extra = [(request.method, request.hypothesis) for request in settings.also if request.attack == named.label]
+    decided = {(method, hypothesis_of(promise, hypothesis)) for method, hypothesis, *_ in requests}
+    for method, hypothesis in dict.fromkeys([*standard_requests(promise), *extra]):
+        if (method, hypothesis_of(promise, hypothesis)) in decided:
+            continue
+        requests.append((method, hypothesis, 1 - settings.alpha, False, default))
+    threat = Threat(access=table.threat_model.access, inserts=table.threat_model.inserts)
+    found = []
+    for method, hypothesis, confidence, decides, plan in requests:
+        chosen = FixedGuesses(guesses_in=plan.guesses_in, guesses_out=plan.guesses_out)
+        bound = bound_runs(planned_test(promise, method, hypothesis, confidence), method, runs, chosen)
+        facts = {"attack": named.label, "threat": threat, "decides": decides, "exploratory": named.exploratory}
+        found.append(bound.model_copy(update=facts))
+    return found
+
+
+def _deciding(audit: Audit) -> list[tuple[DecidingBound, float, Plan]]:
+    if not audit.planned.plans:
+        return []
+    settings = audit.recipe.bounds
+    return list(zip(settings.decide, settings.shares(), audit.planned.plans, strict=True))

@@ -1,0 +1,167 @@
+"""Plan: noise, promise, guess counts and power, all from the recipe alone, before the first secret is drawn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dpaudit.bounds.tradeoff import false_negative_rate
+from dpaudit.discovery import configure
+from dpaudit.errors import InputError
+from dpaudit.pipeline.audit import Audit, NamedAttack, Planned
+from dpaudit.pipeline.designs import Aim, plan_design
+from dpaudit.pipeline.hypotheses import CERTIFIED, REQUESTS, planned_test, promise_curve
+from dpaudit.pipeline.promises import recipe_mechanism, recipe_promise
+from dpaudit.plugins import Classifies, NamesOptimisation, ReadsLogits
+from dpaudit.recipes.recipe import BoundRequest
+from dpaudit.results import Plan, Promise, Series
+from dpaudit.runs import write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dpaudit.mechanism import Mechanism
+    from dpaudit.recipes.recipe import ProbeEntry
+
+__all__ = ["deciding_aims", "plan_audit", "plan_for", "preflight", "promised"]
+
+#: what the plan says beside itself: how much more this many times the runs would have certified
+_MORE_RUNS = 2
+
+
+def plan_audit(audit: Audit, planned: Planned) -> list[Path]:
+    """Write plan.json; return it."""
+    path = audit.path / "plan.json"
+    write_atomically(path, (planned.model_dump_json(indent=1) + "\n").encode())
+    return [path]
+
+
+def preflight(audit: Audit) -> Planned:
+    """Return the plan of a recipe that was checked against its data and plug-ins; InputError names what is wrong."""
+    undecided = promised(audit)
+    _check_optimizer(audit)
+    from dpaudit.pipeline.stages.start import check_start  # noqa: PLC0415  # torch, which `dpaudit plan` goes without
+
+    check_start(audit)
+    for named in audit.attacks:
+        _check_attack(audit, named, undecided.mechanism)
+    for index, entry in enumerate(audit.recipe.probes):
+        _check_probe(audit, index, entry)
+    audit.population.read_through(audit.trainer.modality)
+    aims, runs = deciding_aims(audit, undecided), audit.recipe.runs.count
+    return undecided.model_copy(
+        update={
+            "promise": _drawn(undecided.promise),
+            "plans": tuple(plan_design(aim, canaries, runs) for aim, canaries in aims),
+            "more_runs": tuple(plan_design(aim, canaries, _MORE_RUNS * runs) for aim, canaries in aims),
+        }
+    )
+
+
+def promised(audit: Audit) -> Planned:
+    """Return mechanism and promise of a recipe, its designs still open; neither a trainer nor an image is needed."""
+    mechanism = recipe_mechanism(audit.loaded, audit.sizes.universe)
+    return Planned(mechanism=mechanism, promise=recipe_promise(audit.loaded, mechanism), plans=())
+
+
+def deciding_aims(audit: Audit, planned: Planned) -> list[tuple[Aim, int]]:
+    """Return what each deciding bound is to refute, and its candidates; InputError names a bound that cannot be."""
+    promise = planned.promise
+    if promise.kind == "none":
+        return []
+    settings, aims = audit.recipe.bounds, []
+    attacks = {named.label: named for named in audit.attacks}
+    for index, (request, share) in enumerate(zip(settings.decide, settings.shares(), strict=True)):
+        field = f"bounds.decide.{index}.method"
+        _check_method(audit, field, request.method, promise, request.hypothesis)
+        if request.method not in CERTIFIED:
+            raise audit.loaded.where.refusal(field, request.method, f"a certified method: {', '.join(CERTIFIED)}")
+        named = attacks[request.attack]
+        aim = _aim(audit, promise, request, 1 - share)
+        aims.append((aim, _candidates(audit, named, planned.mechanism)))
+    for index, extra in enumerate(settings.also):
+        _check_method(audit, f"bounds.also.{index}.method", extra.method, promise, extra.hypothesis)
+    return aims
+
+
+def plan_for(audit: Audit, named: NamedAttack, planned: Planned, confidence: float) -> Plan:
+    """Return how many candidates of an attack will be guessed, where no deciding bound has planned it."""
+    aim = _aim(audit, planned.promise, BoundRequest(attack=named.label), confidence)
+    canaries = _candidates(audit, named, planned.mechanism)
+    return plan_design(aim, canaries, audit.recipe.runs.count, beside=False)
+
+
+def _aim(audit: Audit, promise: Promise, request: BoundRequest, confidence: float) -> Aim:
+    return Aim(
+        promise=promise,
+        attack=request.attack,
+        confidence=confidence,
+        methods=(request.method,),
+        hypothesis=request.hypothesis,
+        enough_power=audit.recipe.bounds.power,
+    )
+
+
+def _drawn(promise: Promise, points: int = 120) -> Promise:
+    curve = promise_curve(promise)
+    if curve is None:
+        return promise
+    rates = np.concatenate([[0.0], np.geomspace(1e-5, 1.0, points)])
+    misses = false_negative_rate(curve, rates)
+    return promise.model_copy(update={"curve": Series(name="promise", x=tuple(rates), y=tuple(misses))})
+
+
+def _check_method(audit: Audit, field: str, method: str, promise: Promise, hypothesis: str) -> None:
+    if method not in REQUESTS:
+        raise audit.loaded.where.refusal(field, method, f"one of {', '.join(REQUESTS)}")
+    try:
+        planned_test(promise, method, hypothesis, 0.95)
+    except InputError as error:
+        raise audit.loaded.where.refusal(field, f"{method} with hypothesis {hypothesis}", error.expected) from error
+
+
+def _check_optimizer(audit: Audit) -> None:
+    if audit.recipe.optimizer is None or not isinstance(audit.trainer, NamesOptimisation):
+        return
+    options = audit.recipe.trainer.options
+    void = sorted(audit.trainer.optimisation_options & set(options))
+    if void:
+        expected = "not given: it belongs to the trainer's own optimizer, and the recipe names another"
+        raise audit.loaded.where.refusal(f"trainer.{void[0]}", options[void[0]], expected)
+
+
+def _check_probe(audit: Audit, index: int, entry: ProbeEntry) -> None:
+    where = audit.loaded.where
+    if audit.population.classes is None:
+        raise where.refusal(f"probes.{index}.name", entry.name, "no probe: the data set has no labels")
+    probe = configure("probes", entry, where.at(f"probes.{index}"))
+    if isinstance(probe, ReadsLogits) and probe.reads_logits and not isinstance(audit.trainer, Classifies):
+        raise where.refusal(f"probes.{index}.name", entry.name, "another probe: this trainer does not classify")
+
+
+def _check_attack(audit: Audit, named: NamedAttack, mechanism: Mechanism) -> None:
+    needs = audit.attack(named).needs
+    audit.family(named, needs, _placed(audit, mechanism))
+    if needs.references > audit.recipe.references.count:
+        expected = f"at least {needs.references}, which {named.label} needs"
+        raise audit.loaded.where.refusal("references.count", audit.recipe.references.count, expected)
+    lacking = [kind.__name__ for kind in needs.capabilities if not isinstance(audit.trainer, kind)]
+    if lacking:
+        raise InputError(f"{named.field}.name", named.entry.name, f"a trainer that can: {', '.join(lacking)}")
+
+
+def _placed(audit: Audit, mechanism: Mechanism) -> tuple[str, ...]:
+    return audit.recipe.canaries.gradient_families() if mechanism.is_clipped else ()
+
+
+def _candidates(audit: Audit, named: NamedAttack, mechanism: Mechanism) -> int:
+    """Return how many candidates an attack scores; only canaries on a model's own coordinates need the model."""
+    family = audit.family(named, audit.attack(named).needs, _placed(audit, mechanism)) or "block"
+    if family in audit.sizes.candidates:
+        return audit.sizes.candidates[family]
+    if family == "block":
+        return audit.recipe.canaries.block
+    from dpaudit.training.train import candidate_ids  # noqa: PLC0415 (imports torch)
+
+    return len(candidate_ids(audit.job("target-00", mechanism), "coordinates"))

@@ -1,0 +1,209 @@
+"""Who could be in a run: records and inserted canaries, all fixed by the recipe before any coin is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dpaudit.data.annotations import check_complete
+from dpaudit.data.cached import Cached
+from dpaudit.data.examples import concatenate
+from dpaudit.data.input_canaries import make_canaries
+from dpaudit.data.split import Split, split
+from dpaudit.data.with_canaries import WithCanaries
+from dpaudit.discovery import configure, find
+from dpaudit.plugins import Classifies
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dpaudit.canaries import InputKind
+    from dpaudit.data.examples import Examples
+    from dpaudit.plugins import Dataset, Trainer
+    from dpaudit.recipes.located import Where
+    from dpaudit.recipes.recipe import LoadedRecipe, PlugInEntry, Recipe
+    from dpaudit.rng import Rng
+
+__all__ = [
+    "Population",
+    "Sizes",
+    "check_image_size",
+    "data_fingerprint",
+    "open_dataset",
+    "populate",
+    "sized",
+    "sizes",
+    "sizes_of",
+]
+
+_READ_BEFOREHAND, _CHUNK = 100_000, 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Population:
+    """The data set with its inserted records, and the roles of all ids.
+
+    universe: every record that could be in a target run, members or not, in a public fixed order.
+    """
+
+    data: Dataset
+    split: Split
+    inputs: NDArray[np.str_]
+    classes: tuple[str, ...] | None
+
+    @property
+    def universe(self) -> NDArray[np.str_]:
+        """Return training-only records, then the audit pool, then the inserted records, (N,)."""
+        return np.concatenate([self.split.train, self.split.pool, self.inputs])
+
+    def read_through(self, read: frozenset[str]) -> None:
+        """Decode every record once (the first 100,000 of a larger set), so that a corrupt one is named beforehand.
+
+        read: what the trainer reads of a record; one without it is named as well.
+        """
+        used = np.concatenate([self.universe, self.split.probe_train, self.split.probe_test])[:_READ_BEFOREHAND]
+        for start in range(0, len(used), _CHUNK):
+            check_complete(self.data[used[start : start + _CHUNK]], read)
+
+    def candidate_ids(self) -> dict[str, NDArray[np.str_]]:
+        """Return the ids of the families that are records; gradient families are the step's."""
+        families = {"pool": self.split.pool, "inputs": self.inputs}
+        return {family: ids for family, ids in families.items() if len(ids)}
+
+    def members(self, coins: dict[str, dict[str, bool]]) -> NDArray[np.bool_]:
+        """Return who of the universe is in, (N,), given the coins of each family: id -> in."""
+        tossed = {identity: heads for family in coins.values() for identity, heads in family.items()}
+        sure = np.ones(len(self.split.train), dtype=np.bool_)
+        rest = np.concatenate([self.split.pool, self.inputs])
+        return np.concatenate(
+            [sure, np.array([tossed.get(identity, False) for identity in rest.tolist()], dtype=np.bool_)]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How many records could be in a target run, and how many of them are candidates, by family."""
+
+    universe: int
+    candidates: dict[str, int]
+
+
+def sizes(loaded: LoadedRecipe) -> Sizes:
+    """Return the sizes of the population that `populate` makes; neither a trainer nor an image is needed for it."""
+    data = loaded.recipe.data
+    available = len(sized(data, loaded.where.at("data"), 1))
+    if data.expected_size not in (None, available):
+        raise loaded.where.refusal("data.expected_size", data.expected_size, f"{available}, the records that there are")
+    return sizes_of(loaded, available)
+
+
+def sizes_of(loaded: LoadedRecipe, available: int) -> Sizes:
+    """Return the sizes of the population of a recipe whose data set has so many records; it need not be there."""
+    data = loaded.recipe.data
+    parts, inserted = data.split, _inserted(loaded)
+    probes = parts.probe_train + parts.probe_test
+    if parts.audit_pool + probes > available:
+        raise loaded.where.refusal("data.split", parts.audit_pool + probes, f"at most {available} records in all")
+    counts = {"pool": parts.audit_pool - inserted, "inputs": inserted}
+    return Sizes(
+        universe=min(available, data.limit or available) - probes,
+        candidates={family: count for family, count in counts.items() if count},
+    )
+
+
+def open_dataset(loaded: LoadedRecipe, image_size: int) -> Dataset:
+    """Return the recipe's data set, its images decoded at the size that the trainer takes."""
+    entry, where = loaded.recipe.data, loaded.where.at("data")
+    check_image_size(entry, where, image_size)
+    return sized(entry, where, image_size)
+
+
+def check_image_size(entry: PlugInEntry, where: Where, image_size: int) -> None:
+    """Raise InputError where an entry of a data set asks for another image size than the trainer's."""
+    asked = entry.options.get("image_size")
+    if asked not in (None, image_size):
+        raise where.refusal("image_size", asked, f"{image_size}, the size that the trainer takes")
+
+
+def data_fingerprint(loaded: LoadedRecipe) -> str:
+    """Return a hash that changes when the data changes; neither a trainer nor an image is needed for it."""
+    return sized(loaded.recipe.data, loaded.where.at("data"), 1).fingerprint()
+
+
+def sized(entry: PlugInEntry, where: Where, image_size: int) -> Dataset:
+    """Return the data set of an entry, at this image size where it has such an option."""
+    takes_size = "image_size" in {field.name for field in fields(find("datasets", entry, where))}
+    asked = entry.model_copy(update={"image_size": image_size}) if takes_size else entry
+    return configure("datasets", asked, where)
+
+
+def populate(loaded: LoadedRecipe, dataset: Dataset, trainer: Trainer, rng: Rng) -> Population:
+    """Return the roles of all records. `rng` is public: it decides roles, never membership."""
+    recipe = loaded.recipe
+    _check_modality(loaded, trainer)
+    _check_classes(loaded, dataset, trainer)
+    parts, inserted = recipe.data.split, _inserted(loaded)
+    roles = split(
+        dataset,
+        rng.child("split"),
+        train=_training_only(recipe, len(dataset)),
+        pool=parts.audit_pool,
+        probe_train=parts.probe_train,
+        probe_test=parts.probe_test,
+    )
+    sources, roles = roles.pool[:inserted], replace(roles, pool=roles.pool[inserted:])
+    cached = Cached(dataset)
+    canaries = _canaries(recipe, cached, sources, rng.child("canaries"))
+    data: Dataset = cached if canaries is None else WithCanaries(cached, canaries)
+    inputs = np.array([], dtype=np.str_) if canaries is None else canaries.ids
+    return Population(data=data, split=roles, inputs=inputs, classes=dataset.classes)
+
+
+def _inserted(loaded: LoadedRecipe) -> int:
+    inserted, pool = sum(_kinds(loaded.recipe).values()), loaded.recipe.data.split.audit_pool
+    if inserted > pool:
+        expected = f"at most the audit pool ({pool} records): each inserted record takes the place of one"
+        raise loaded.where.refusal("canaries.inputs", inserted, expected)
+    return inserted
+
+
+def _training_only(recipe: Recipe, size: int) -> int | None:
+    """Return how many records are trained on without a coin: None = all that are left."""
+    limit, parts = recipe.data.limit, recipe.data.split
+    if limit is None or limit >= size:
+        return None
+    return limit - parts.audit_pool - parts.probe_train - parts.probe_test
+
+
+def _canaries(recipe: Recipe, dataset: Dataset, sources: NDArray[np.str_], rng: Rng) -> Examples | None:
+    made = [
+        make_canaries(kind, count, dataset, sources, rng.child(kind)) for kind, count in _kinds(recipe).items() if count
+    ]
+    return concatenate(made) if made else None
+
+
+def _kinds(recipe: Recipe) -> dict[InputKind, int]:
+    asked = recipe.canaries.inputs
+    return {"noise": asked.noise, "mislabelled": asked.mislabelled, "miscaptioned": asked.miscaptioned}
+
+
+def _check_classes(loaded: LoadedRecipe, dataset: Dataset, trainer: Trainer) -> None:
+    if "label" not in trainer.modality:
+        return
+    name, where = loaded.recipe.trainer.name, loaded.where
+    if dataset.classes is None:
+        raise where.refusal("data.name", loaded.recipe.data.name, f"data with labels: {name} learns from them")
+    if isinstance(trainer, Classifies) and trainer.classes < len(dataset.classes):
+        expected = f"at least {len(dataset.classes)}, the classes of the data"
+        raise where.refusal("trainer.classes", trainer.classes, expected)
+
+
+def _check_modality(loaded: LoadedRecipe, trainer: Trainer) -> None:
+    reads: dict[InputKind, str] = {"mislabelled": "label", "miscaptioned": "caption"}
+    for kind, part in reads.items():
+        count = _kinds(loaded.recipe)[kind]
+        if count and part not in trainer.modality:
+            expected = f"0: this trainer never reads a record's {part}, so such a canary would be an ordinary record"
+            raise loaded.where.refusal(f"canaries.inputs.{kind}", count, expected)

@@ -1,0 +1,64 @@
+"""Where bounds meet accounting: which method tests which hypothesis of which promise."""
+
+from __future__ import annotations
+
+import pytest
+
+from dpaudit.bounds.methods import METHODS
+from dpaudit.bounds.tradeoff import EpsilonDelta, Profile
+from dpaudit.errors import InputError
+from dpaudit.mechanism import Mechanism
+from dpaudit.pipeline.hypotheses import CERTIFIED, REQUESTS, planned_test
+from dpaudit.results import Promise
+
+MECHANISM = Mechanism(
+    sampling="full",
+    adjacency="add-remove",
+    noise_multiplier=1.0,
+    sampling_rate=1.0,
+    steps=1,
+    clip_norm=1.0,
+    batch_size=100,
+    dataset_size=100,
+)
+CLAIM = Promise(kind="claim", epsilon=2.0, delta=1e-5, mechanism=MECHANISM)
+ACCOUNTED = Promise(kind="accountant", epsilon=4.38, delta=1e-5, mechanism=MECHANISM)
+
+
+def test_what_a_recipe_can_ask_for_is_what_the_methods_can() -> None:
+    for name, hypotheses in REQUESTS.items():
+        assert set(METHODS[name].hypotheses) == set(hypotheses) - {"promise", "accountant"}
+    assert all(METHODS[name].guarantee == "certified" for name in CERTIFIED)
+
+
+@pytest.mark.parametrize(
+    ("promise", "method", "hypothesis", "family", "curve"),
+    [
+        (CLAIM, "one-run", "promise", "any", EpsilonDelta),
+        (CLAIM, "one-run-fdp", "promise", "any", EpsilonDelta),
+        (ACCOUNTED, "one-run", "any", "any", type(None)),
+        (ACCOUNTED, "one-run-fdp", "promise", "accountant", Profile),
+        (ACCOUNTED, "clopper-pearson", "gaussian", "gaussian", Profile),
+    ],
+)
+def test_a_test_searches_its_hypothesis_beside_the_promise(
+    promise: Promise, method: str, hypothesis: str, family: str, curve: type
+) -> None:
+    planned = planned_test(promise, method, hypothesis, 0.95)
+    assert planned.family.hypothesis == family
+    assert isinstance(planned.promise, curve)
+
+
+@pytest.mark.parametrize(
+    ("promise", "method", "hypothesis"),
+    [
+        (CLAIM, "one-run", "gaussian"),
+        (CLAIM, "one-run", "accountant"),
+        (ACCOUNTED, "one-run", "promise"),
+        (ACCOUNTED, "dkw", "gaussian"),
+        (ACCOUNTED, "one-run-fdp", "none"),
+    ],
+)
+def test_pairs_that_do_not_exist_are_refused(promise: Promise, method: str, hypothesis: str) -> None:
+    with pytest.raises(InputError, match=r"bound|hypothesis"):
+        planned_test(promise, method, hypothesis, 0.95)
