@@ -36,6 +36,7 @@ __all__ = [
     "Captions",
     "Classifies",
     "Dataset",
+    "EmbedsText",
     "FeatureSource",
     "Features",
     "GivenPart",
@@ -170,6 +171,17 @@ class CaptionLikelihood(Protocol):
 
     def caption_likelihoods(self, model: nn.Module, images: Tensor, captions: Sequence[str]) -> CaptionLikelihoods:
         """Return the likelihood of each caption given its uint8 image (n, 3, S, S), whole and per token."""
+
+
+@runtime_checkable
+class EmbedsText(Protocol):
+    """A capability: images and captions have places in one space, where the cosine says how well they match."""
+
+    def image_vectors(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Return unit vectors (n, d) of uint8 images (n, 3, S, S)."""
+
+    def text_vectors(self, model: nn.Module, captions: Sequence[str]) -> Tensor:
+        """Return unit vectors (n, d) of captions."""
 
 
 @dataclass(frozen=True, kw_only=True)
