@@ -10,9 +10,35 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dpaudit.calls.verbs import account, attack, bound, forecast, plan, probe, report, run, train
+    from dpaudit.calls.verbs import (
+        account,
+        attack,
+        bound,
+        compare,
+        finished,
+        forecast,
+        gate,
+        plan,
+        probe,
+        report,
+        run,
+        train,
+    )
 
-__all__ = ["account", "attack", "bound", "forecast", "plan", "probe", "report", "run", "train"]
+__all__ = [
+    "account",
+    "attack",
+    "bound",
+    "compare",
+    "finished",
+    "forecast",
+    "gate",
+    "plan",
+    "probe",
+    "report",
+    "run",
+    "train",
+]
 __version__ = version("dpaudit")
 
 

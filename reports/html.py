@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dpaudit.reports.standing import Standing
     from dpaudit.results import Assumption, AttackResult, AuditResult, Bound, ProbeResult, Series
 
-__all__ = ["write_report"]
+__all__ = ["environment", "write_report"]
 
 MOST_HISTOGRAMS = 6
 MOST_TRAINING = 4
@@ -39,13 +39,14 @@ def write_report(result: AuditResult, pictures: Path, out: Path, public: bool) -
     same results and pictures give the same bytes.
     """
     out.mkdir(parents=True, exist_ok=True)
-    page = _environment().get_template("report.html").render(_context(result, pictures, public=public))
+    page = environment().get_template("report.html").render(_context(result, pictures, public=public))
     (out / "report.html").write_text(page, encoding="utf-8")
     write_tables(result, out / "tables")
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Return the templates of this folder with the filters of `dpaudit.reports.numbers`."""
+    templates = Environment(
         loader=PackageLoader("dpaudit.reports"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -65,10 +66,10 @@ def _environment() -> Environment:
         "score_interval",
         "small",
     ):
-        environment.filters[name] = getattr(numbers, name)
-    environment.filters["fact"] = _fact
-    environment.tests["too_few_for"] = _too_few_for
-    return environment
+        templates.filters[name] = getattr(numbers, name)
+    templates.filters["fact"] = _fact
+    templates.tests["too_few_for"] = _too_few_for
+    return templates
 
 
 def _context(result: AuditResult, pictures: Path, *, public: bool) -> dict[str, Any]:

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpaudit.errors import InputError
+from dpaudit.errors import DamagedRunError, InputError
 from dpaudit.pipeline.order import advance, explore, open_audit, open_run
 from dpaudit.progress import Silent
 from dpaudit.recipes.recipe import load_recipe
 from dpaudit.results import AuditResult, ProbeResult
-from dpaudit.runs import read_json
+from dpaudit.runs import RunFolder, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from dpaudit.accounting.statement import AccountStatement
+    from dpaudit.conditions import Condition, Gate
     from dpaudit.mechanism import Adjacency, Sampling
     from dpaudit.pipeline.designs import Designs
     from dpaudit.pipeline.forecasts import Forecast
     from dpaudit.pipeline.stages.bound import Bounded
     from dpaudit.progress import Progress
 
-__all__ = ["account", "attack", "bound", "forecast", "plan", "probe", "report", "run", "train"]
+__all__ = [
+    "account",
+    "attack",
+    "bound",
+    "compare",
+    "finished",
+    "forecast",
+    "gate",
+    "plan",
+    "probe",
+    "report",
+    "run",
+    "train",
+]
 
 
 def run(
@@ -222,3 +236,49 @@ def report(folder: str | Path, *, public: bool | None = None, progress: Progress
         audit = audit.with_report(public=public)
     advance(audit, "report", progress=progress)
     return audit.path / "report.html"
+
+
+def gate(folder: str | Path, conditions: Gate) -> tuple[Condition, ...]:
+    """Return every condition of a gate with what a finished audit says of it; nothing is computed or written.
+
+    Raises InputError for a folder without a report, DamagedRunError if results.json is not what the report wrote.
+    """
+    return conditions.judge(finished(folder))
+
+
+def finished(folder: str | Path) -> AuditResult:
+    """Return what a finished audit found, after checking that it is what its report wrote.
+
+    Raises InputError for a folder without a report, DamagedRunError if a file of the report was changed.
+    """
+    path = Path(folder)
+    if not (path / "stages" / "report.json").exists():
+        raise InputError("run", str(folder), "a folder in which `dpaudit run` has finished")
+    RunFolder(path).verify("report")
+    try:
+        return AuditResult.model_validate(read_json(path / "results.json"))
+    except ValueError as error:
+        first = str(error).splitlines()[0]
+        raise DamagedRunError(str(path / "results.json"), first, "results of this version; `dpaudit report`") from error
+
+
+def compare(folders: Sequence[str | Path], *, out: str | Path = "compared") -> dict[str, AuditResult]:
+    """Write `out`/compare.html and compare.csv of finished audits; return what each found, by the name of its folder.
+
+    Folders of one name are told apart by as much of their path as that takes. Raises as `finished` does.
+    """
+    from dpaudit.reports.comparison import write_comparison  # noqa: PLC0415 (imports matplotlib)
+
+    paths = list(dict.fromkeys(Path(folder).resolve() for folder in folders))
+    if not paths:
+        raise InputError("folders", "", "at least one run folder")
+    runs = {name: finished(path) for name, path in zip(_names(paths), paths, strict=True)}
+    write_comparison(runs, Path(out))
+    return runs
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Return the shortest tails of the paths that tell them apart."""
+    most = max(len(path.parts) for path in paths)
+    tails = (["/".join(path.parts[-length:]) for path in paths] for length in range(1, most + 1))
+    return next(names for names in tails if len(set(names)) == len(names))

@@ -28,6 +28,8 @@ _VERBS = {
     "plan": "plan:plan",
     "probe": "audits:probe",
     "report": "audits:report",
+    "gate": "gate:gate",
+    "compare": "compare:compare",
     "list": "looks:list_plugins",
     "show": "looks:show",
     "doctor": "looks:doctor",
