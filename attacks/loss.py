@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dpaudit.errors import InputError
-from dpaudit.plugins import Needs
+from dpaudit.plugins import SIGNALS, Needs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,13 +38,11 @@ class Loss:
     @property
     def needs(self) -> Needs:
         """Return what it needs: the loss of real or inserted records."""
-        return Needs(access="outputs", families=("pool", "inputs"))
+        return Needs(access="outputs", families=("pool", "inputs"), capabilities=(SIGNALS["loss"].capability,))
 
     def score(self, view: AttackView) -> NDArray[np.float64]:
         """Return the negated mean loss of every candidate, (n,); higher = more likely a member."""
-        examples = view.candidates.examples
-        if examples is None:
-            raise InputError("candidates", view.candidates.family, "a family with records: pool or inputs")
+        examples = view.candidates.records
         losses = [view.target.signal("loss", examples, view.rng.child("mask", k)) for k in range(self.masks)]
         mean: NDArray[np.float64] = np.stack(losses).mean(axis=0)
         return -mean

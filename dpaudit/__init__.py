@@ -38,6 +38,7 @@ __all__ = [
     "report",
     "run",
     "train",
+    "train_references",
 ]
 __version__ = version("dpaudit")
 

@@ -5,6 +5,8 @@ Families of candidates:
   inputs       inserted records (noise images, mislabelled or mis-captioned records)
   block        virtual records whose gradient is 10 C e_j on a block of coordinates appended to the parameters
   coordinates  virtual records whose gradient is 10 C e_k on real coordinates of every tensor
+  steps        one record, in or out of each step by a coin of its own: the worst that a trainer can make of its bound
+  step_records the same with a picture of pure noise
 """
 
 from __future__ import annotations
@@ -24,13 +26,22 @@ if TYPE_CHECKING:
 
     from dpaudit.rng import Rng
 
-__all__ = ["FAMILIES", "INSERTS", "Coins", "Family", "InputKind", "draw_coins"]
+__all__ = ["FAMILIES", "INSERTS", "STEP_FAMILIES", "Coins", "Family", "InputKind", "draw_coins"]
 
-Family: TypeAlias = Literal["pool", "inputs", "block", "coordinates"]
+Family: TypeAlias = Literal["pool", "inputs", "block", "coordinates", "steps", "step_records"]
 InputKind: TypeAlias = Literal["noise", "mislabelled", "miscaptioned"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
+#: those with a coin for every step, each of which tests one step and not the run
+STEP_FAMILIES: frozenset[str] = frozenset({"steps", "step_records"})
 #: what each family asks the attacker to insert
-INSERTS = {"pool": "inputs", "inputs": "inputs", "block": "gradients", "coordinates": "gradients"}
+INSERTS = {
+    "pool": "inputs",
+    "inputs": "inputs",
+    "block": "gradients",
+    "coordinates": "gradients",
+    "steps": "gradients",
+    "step_records": "inputs",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

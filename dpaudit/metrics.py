@@ -13,7 +13,7 @@ import numpy as np
 from scipy import special
 
 from dpaudit.errors import InputError
-from dpaudit.results import AttackResult, Interval, Series, Threat
+from dpaudit.results import AttackResult, Exposed, Interval, Series, Threat
 from dpaudit.scores import LabelledScores
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ __all__ = [
     "clopper_pearson",
     "coin_blindness",
     "histograms",
+    "most_exposed",
+    "roc_bands",
     "roc_curve",
     "roc_series",
     "tpr_at_fpr",
@@ -54,6 +56,8 @@ def attack_result(
     """
     blindness = None if untrained is None else coin_blindness(untrained, labelled.member)
     inside, outside = histograms(labelled)
+    roc = roc_series(labelled, f"{table.attack}, {table.run}")
+    low, high, measured = roc_bands(roc, int(labelled.member.sum()), int((~labelled.member).sum()), confidence)
     return AttackResult(
         attack=table.attack,
         run=table.run,
@@ -64,7 +68,10 @@ def attack_result(
         auc=auc(labelled, confidence),
         balanced_accuracy=balanced_accuracy(labelled, confidence),
         tpr_at_fpr={fpr: tpr_at_fpr(labelled, fpr, confidence) for fpr in FPRS},
-        roc=roc_series(labelled, f"{table.attack}, {table.run}"),
+        roc=roc,
+        roc_low=low,
+        roc_high=high,
+        measured=measured,
         histogram_in=inside,
         histogram_out=outside,
         coin_blindness_p=blindness,
@@ -181,6 +188,52 @@ def roc_series(labelled: LabelledScores, name: str) -> Series:
     best_without_error = np.searchsorted(fpr, 0.0, side="right") - 1
     keep = np.unique(np.concatenate([[0, best_without_error, len(fpr) - 1], last_within, first_reaching]))
     return Series(name=name, x=tuple(fpr[keep].tolist()), y=tuple(tpr[keep].tolist()))
+
+
+def roc_bands(roc: Series, members: int, others: int, confidence: float = 0.95) -> tuple[Series, Series, Series]:
+    """Return the pointwise limits of a ROC: TPR from below, TPR from above, and what the attack measured.
+
+    Each is exact for one threshold that was fixed beforehand and independent candidates (Clopper, Pearson 1934); they
+    do not hold for all thresholds together. The last is (FPR, FNR) at their upper limits, which hold together.
+
+    >>> low, high, measured = roc_bands(Series(name="r", x=(0.0, 1.0), y=(0.5, 1.0)), 10, 100)
+    >>> [round(value, 3) for value in (low.y[0], high.y[0], measured.x[0], measured.y[0])]
+    [0.187, 0.813, 0.036, 0.813]
+    """
+    hits, accused = np.rint(np.multiply(roc.y, members)), np.rint(np.multiply(roc.x, others))
+    tail = (1.0 - confidence) / 2.0
+    low, high = _limits(hits, members, tail)
+    _, most_accused = _limits(accused, others, tail)
+    return (
+        Series(name=f"{roc.name}, lower limit", x=roc.x, y=low),
+        Series(name=f"{roc.name}, upper limit", x=roc.x, y=high),
+        Series(name=f"{roc.name}, measured", x=most_accused, y=tuple(1.0 - value for value in low)),
+    )
+
+
+def _limits(successes: NDArray[np.float64], trials: int, tail: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the Clopper-Pearson limits of many counts, each with this chance of error at either end."""
+    failures = trials - successes
+    low = np.where(successes > 0, special.betaincinv(np.maximum(successes, 1), failures + 1, tail), 0.0)
+    high = np.where(failures > 0, special.betaincinv(successes + 1, np.maximum(failures, 1), 1.0 - tail), 1.0)
+    return tuple(low.tolist()), tuple(high.tolist())
+
+
+def most_exposed(ids: NDArray[np.str_], labelled: LabelledScores, most: int = 10) -> tuple[Exposed, ...]:
+    """Return the members with the highest scores, each with the share of non-members below it; ties by id.
+
+    >>> labelled = LabelledScores(scores=np.array([0.1, 0.9, 0.5, 0.2]), member=np.array([False, True, True, False]))
+    >>> [(each.record, each.share_below) for each in most_exposed(np.array(["a", "b", "c", "d"]), labelled, 1)]
+    [('b', 1.0)]
+    """
+    _, outside = _split(labelled)
+    members = np.flatnonzero(labelled.member)
+    first = members[np.lexsort((ids[members], -labelled.scores[members]))][:most]
+    below = np.searchsorted(outside, labelled.scores[first], side="left") / len(outside)
+    return tuple(
+        Exposed(record=str(ids[place]), score=float(labelled.scores[place]), share_below=float(share))
+        for place, share in zip(first, below, strict=True)
+    )
 
 
 def histograms(labelled: LabelledScores) -> tuple[Series, Series]:

@@ -22,6 +22,8 @@ __all__ = [
     "Bound",
     "Counts",
     "EarlierTraining",
+    "Exposed",
+    "Exposure",
     "GdpEstimate",
     "Guarantee",
     "GuaranteeKind",
@@ -85,12 +87,14 @@ class Assumption(Value):
     """A premise of the promise, with the evidence for its status.
 
     certified: it is violated, and the evidence is a deterministic counter-example: it refutes the promise by itself.
+    public: the evidence without the ids of records; null = it names none.
     """
 
     name: str
     status: Literal["held", "violated", "unknown"]
     evidence: str
     certified: bool = False
+    public: str | None = None
 
 
 class Guarantee(Value):
@@ -122,7 +126,8 @@ class Promise(Value):
     """The claim under test.
 
     kind `accountant`: the accountant's own curve of the executed mechanism; `claim`: f_(epsilon, delta), when only two
-    numbers were claimed; `none`: nothing was promised (epsilon = infinity).
+    numbers were claimed; `none`: nothing was promised (epsilon = infinity). run: where the promise is of one step, the
+    mechanism of all steps; epsilon is then that of one step.
     """
 
     kind: Literal["accountant", "claim", "none"]
@@ -131,6 +136,7 @@ class Promise(Value):
     mechanism: Mechanism
     curve: Series | None = None
     note: str = ""
+    run: Mechanism | None = None
 
 
 class Counts(Value):
@@ -160,6 +166,7 @@ class Bound(Value):
     threat: Threat | None = None
     decides: bool = False
     exploratory: bool = False
+    one_step: bool = Field(default=False, description="the curve is that of one step, not of the run")
     note: str = ""
 
     @model_validator(mode="after")
@@ -175,7 +182,10 @@ class Bound(Value):
 
 
 class AttackResult(Value):
-    """How well one attack tells members from non-members on one run."""
+    """How well one attack tells members from non-members on one run.
+
+    The ROC's bands are pointwise at `auc.confidence`, one exact binomial interval per threshold, taken as fixed.
+    """
 
     attack: str
     run: str
@@ -191,6 +201,30 @@ class AttackResult(Value):
     histogram_out: Series
     coin_blindness_p: float | None = Field(default=None, description="rank test of the untrained model's scores")
     exploratory: bool = False
+    roc_low: Series | None = Field(default=None, description="lower limit of the true-positive rate, x as in `roc`")
+    roc_high: Series | None = Field(default=None, description="upper limit of the true-positive rate, x as in `roc`")
+    measured: Series | None = Field(
+        default=None, description="upper limits of the false-positive (x) and false-negative rate (y) by threshold"
+    )
+
+
+class Exposed(Value):
+    """A member that an attack is surest of. share_below: of non-members, whose score is lower."""
+
+    record: str
+    score: float
+    share_below: float
+
+
+class Exposure(Value):
+    """The members of one run that the strongest attack on outputs ranks highest, first the surest. Private."""
+
+    attack: str
+    run: str
+    family: str
+    auc: Interval
+    non_members: int
+    records: tuple[Exposed, ...]
 
 
 class Measurement(Value):
@@ -250,6 +284,7 @@ class Beginning(Value):
     fingerprint: str = Field(description="of the data set or the file")
     weights: str = Field(description="SHA-256 of start/model.safetensors")
     parts: tuple[str, ...] = Field(default=(), description="modules taken from the file; empty = all")
+    trainer: str | None = Field(default=None, description="whose weights they are, if not the recipe's trainer's own")
     records: int | None = None
     batch_size: int | None = None
     steps: int | None = None
@@ -322,10 +357,12 @@ class AuditResult(Value):
         default=(), description="with the earlier trainings on the same data that the weights of step 0 came from"
     )
     central_limit: GdpEstimate | None = None
+    spent: Series | None = Field(default=None, description="epsilon (y) at the promise's delta after x executed steps")
     assumptions: tuple[Assumption, ...]
     beginning: Beginning | None = Field(default=None, description="null = the weights of step 0 were drawn")
     runs: tuple[RunSummary, ...]
     attacks: tuple[AttackResult, ...]
+    exposed: Exposure | None = Field(default=None, description="null = no attack on outputs judged records; private")
     bounds: tuple[Bound, ...]
     plans: tuple[Plan, ...]
     more_runs: tuple[Plan, ...] = Field(default=(), description="the plans, had there been more runs")
@@ -334,3 +371,4 @@ class AuditResult(Value):
     verdict: Verdict
     commands: tuple[str, ...] = Field(default=(), description="how to reproduce")
     missing: tuple[str, ...] = Field(default=(), description="what this report lacks, and why")
+    partial: bool = Field(default=False, description="a stage failed or was not reached; `missing` says which")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Seal", "load_seal", "make_seal", "open_coins", "openings"]
+__all__ = ["Seal", "keep_seal", "load_seal", "make_seal", "open_coins", "openings"]
 
 _PRIVATE = 0o600
 
@@ -39,9 +39,15 @@ def make_seal(run: Path, ids: dict[str, NDArray[np.str_]], reproducible: Rng | N
     """
     root = Rng.from_system() if reproducible is None else reproducible
     seal = Seal(root=root, coins=draw_coins(ids, reproducible))
-    write_atomically(_folder(run) / "coins.npz", _encode(seal.coins), mode=_PRIVATE)
-    write_json(_folder(run) / "root.json", {"key": root.key.hex()}, mode=_PRIVATE)  # last: it marks the seal as made
+    keep_seal(run, seal)
     return seal
+
+
+def keep_seal(run: Path, seal: Seal) -> None:
+    """Write secrets, readable by their owner alone."""
+    write_atomically(_folder(run) / "coins.npz", _encode(seal.coins), mode=_PRIVATE)
+    root = {"key": seal.root.key.hex()}
+    write_json(_folder(run) / "root.json", root, mode=_PRIVATE)  # last: it marks the seal as made
 
 
 def load_seal(run: Path) -> Seal | None:

@@ -60,11 +60,26 @@ def _refutes(bound: Bound) -> bool:
 
 
 def _violated(promise: Promise, bound: Bound) -> Verdict:
+    if bound.one_step:
+        return _step_violated(promise, bound)
     sentence = (
         f"The promise of epsilon {_epsilon(promise.epsilon)} does not hold: an attack extracted more than it allows "
         f"(certified: epsilon is at least {_floor(bound.epsilon)} at delta {bound.delta:g})."
     )
     reason = f"{bound.attack}, {bound.method}: p = {bound.p_value:.2g} for the promise, confidence {bound.confidence:g}"
+    return Verdict(word="VIOLATED", sentence=sentence, reasons=(reason,))
+
+
+def _step_violated(promise: Promise, bound: Bound) -> Verdict:
+    composed = f"; accounted with what noise is left, epsilon is {_floor(bound.epsilon)} at delta {bound.delta:g}"
+    sentence = (
+        f"The promise of epsilon {_epsilon(promise.epsilon)} does not hold: single training steps give away more than "
+        f"their noise was accounted to hide (certified{composed if bound.hypothesis == 'accountant' else ''})."
+    )
+    reason = (
+        f"{bound.attack}, {bound.method}: p = {bound.p_value:.2g} for the promise of one step, "
+        f"confidence {bound.confidence:g}"
+    )
     return Verdict(word="VIOLATED", sentence=sentence, reasons=(reason,))
 
 

@@ -20,6 +20,8 @@ def beginning_line(beginning: Beginning) -> str:
     'All runs start from the weights of vip.safetensors (SHA-256 of the start: abababababababab).'
     """
     digest = f"SHA-256 of the start: {beginning.weights[:16]}"
+    if beginning.trainer is not None:
+        digest = f"weights of {beginning.trainer}, taken over as far as they fit; {digest}"
     if beginning.kind == "weights":
         what = f"the modules {', '.join(beginning.parts)}" if beginning.parts else "the weights"
         return f"All runs start from {what} of {beginning.source} ({digest})."

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import runpy
 from pathlib import Path
+
+import pytest
 
 import dpaudit
 
@@ -23,3 +27,47 @@ def test_cifar10(cifar10: Path, tmp_path: Path) -> None:
     assert {attack.attack for attack in result.attacks} == {"audit_block", "loss-pool", "loss-inputs"}
     assert result.runs[0].facts["candidates of inputs"] == 20
     assert result.probes[0].test_size == 80
+
+
+SMALL = (
+    "data={name: scenes, size: 300, split: {audit_pool: 0, probe_train: 80, probe_test: 60}}",
+    "probes=[{name: linear, grid: [0.01]}]",
+    "privacy.steps=2",
+    "privacy.batch_size=32",
+)
+
+
+@pytest.fixture(scope="module")
+def tabulate() -> dict[str, object]:
+    return runpy.run_path(str(EXAMPLES / "tabulate.py"))
+
+
+def test_the_recipes_of_the_first_results_become_its_tables(tmp_path: Path, tabulate: dict[str, object]) -> None:
+    vip, cap = tmp_path / "vip-0", tmp_path / "cap-0"
+    public = "start.pretrain={data: {name: procedural, size: 64}, batch_size: 16, steps: 2}"
+    dpaudit.run(EXAMPLES / "scenes-vip.yaml", out=vip, overrides=[*SMALL, public])
+    given = ["start.pretrain=null", f"start.weights={vip / 'start' / 'model.safetensors'}", "privacy.epsilon=inf"]
+    result = dpaudit.run(EXAMPLES / "scenes-dp-cap.yaml", out=cap, overrides=[*SMALL, *given])
+    assert result.beginning is not None
+    assert (result.beginning.kind, result.beginning.trainer) == ("weights", "vip")
+    for first in (vip, cap):
+        stored = json.loads((first / "results.json").read_text())
+        stored["recipe"]["seed"] = 1
+        second = tmp_path / f"{first.name}-again"
+        second.mkdir()
+        (second / "results.json").write_text(json.dumps(stored))
+    tables = tabulate["tables"]
+    assert callable(tables)
+    page = tables(tmp_path)
+    for row in ("raw pixels", "ViP model, random initialisation", "ViP, epsilon 8", "DP-Cap, epsilon infinity"):
+        assert f"| {row} | " in page
+    assert page.count("| 0, 1 |") == 7
+    assert "| ViP, epsilon 8 - ViP model, synthetic initialisation |" in page
+
+
+def test_an_interval_is_students_over_seeds(tabulate: dict[str, object]) -> None:
+    cell = tabulate["cell"]
+    assert callable(cell)
+    assert cell([40.0, 42.0, 44.0]) == "42.0 (37.0 to 47.0)"  # 4.303 x 2 / sqrt(3) = 4.97
+    assert cell([-1.0, 2.0], signed=True) == "+0.5 (-18.6 to +19.6)"  # 12.706 x 2.121 / sqrt(2) = 19.06
+    assert cell([3.14]) == "3.1 (one seed)"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
+from dpaudit.data.captions import drawn_captions
 from dpaudit.data.tokens.named import open_tokenizer
 from dpaudit.data.tokens.tokenizer import decode, encode
 from dpaudit.errors import InputError
@@ -23,6 +24,8 @@ from dpaudit.models.captioner import SIZES, Captioner, Size, caption_losses
 from dpaudit.models.generation import IGNORED, CaptionLikelihoods, beam_search, greedy, token_log_likelihoods
 from dpaudit.models.images import cropped, draw_crops, normalised, pixels_of
 from dpaudit.models.initialisation import seeded
+from dpaudit.models.mae import MaskedAutoencoder
+from dpaudit.models.mae_layout import ENCODER, mae_layout
 from dpaudit.optimisation import Cosine, check_published_adamw
 
 if TYPE_CHECKING:
@@ -42,13 +45,13 @@ __all__ = ["DPCap"]
 class DPCap:
     """Captioning whose loss is a sum over image-caption pairs.
 
-    size: micro, nano, tiny, small, base or large. tokenizer: clip-bpe, scenes, or a Hugging Face folder such as ./bert.
+    size: micro, mini, nano, tiny, small, base or large. tokenizer: clip-bpe, scenes, or a folder of Hugging Face's.
     vocabulary: how many tokens it must know, 0 = as many as it does; with a number the folder is first opened when a
     caption is read, so a model can be built, and its cost forecast, where the folder is not.
-    image_size, patch_size, context: pixels and tokens; 0 = as the size was published (16, 4 and 16 for micro, else 224,
-    16 and 40); a longer caption is cut. tied_vocabulary: one matrix for embedding and head. smallest_crop: least area
-    of a random crop, 1 = none; flip: swap left and right by a coin, which may falsify a caption. warmup: steps of
-    linear ramp, 0 = none; cosine_steps: steps until the rate would be 0, 0 = all.
+    image_size, patch_size, context: pixels and tokens; 0 = as the size was published (16, 4 and 16 for micro, 32, 4 and
+    24 for mini, else 224, 16 and 40); a longer caption is cut. tied_vocabulary: one matrix for embedding and head.
+    smallest_crop: least area of a random crop, 1 = none; flip: swap left and right by a coin, which may falsify a
+    caption. warmup: steps of linear ramp, 0 = none; cosine_steps: steps until the rate would be 0, 0 = all.
 
     The defaults suit micro at a few hundred steps. DP-Cap had a peak of 5.12e-4, 2,000 steps of warm-up, 10,000
     cosine_steps of which 5,708 were taken, crops from 0.2, flips, and the folder of bert-base-uncased.
@@ -111,16 +114,32 @@ class DPCap:
             vocabulary = self.vocabulary or self.words.vocabulary
             return Captioner(self.architecture, vocabulary=vocabulary, tied=self.tied_vocabulary)
 
+    def take_over(self, model: nn.Module, other: nn.Module) -> None:
+        """Begin the image encoder at a ViP's, as DP-Cap did; bridge and decoder stay as drawn."""
+        if not isinstance(other, MaskedAutoencoder):
+            raise InputError("start.trainer.name", type(other).__name__, "vip, whose encoder DP-Cap's can begin at")
+        tower = cast("Captioner", model).encoder
+        if other.size.heads != tower.size.heads:
+            raise InputError("start.trainer.heads", other.size.heads, f"{tower.size.heads}, as DP-Cap's encoder has")
+        if other.size.qkv_bias:
+            raise InputError("start.trainer.qkv_bias", True, "false: DP-Cap's encoder has no such bias")
+        state = {name: tensor for name, tensor in other.state_dict().items() if name.startswith(ENCODER)}
+        try:
+            mae_layout(tower).load(tower, state)
+        except InputError as error:
+            raise InputError("start.trainer", error.value, error.expected) from error
+
     def collate(self, examples: Examples, rng: Rng) -> Batch:
         """Return images (n, 3, S, S) float32, tokens and targets (n, context - 1) int64.
 
-        targets: the token that follows each token of the caption, -100 behind its end. A crop is keyed by (rng, id).
+        targets: the token that follows each token of the caption, -100 behind its end. Of several captions of a record
+        one is drawn; that, and a crop, are keyed by (rng, id).
         """
         images = normalised(pixels_of(examples, self.image_size))
         if self.smallest_crop < 1 or self.flip:
             crops = draw_crops(rng, examples.ids, smallest=self.smallest_crop, mirror=self.flip)
             images = cropped(images, crops)
-        return {"images": images, **self._encoded(_captions(examples), examples.ids.tolist())}
+        return {"images": images, **self._encoded(_captions(examples, rng), examples.ids.tolist())}
 
     def losses(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return each caption's mean cross-entropy over its own tokens after the first, (n,), in nats."""
@@ -171,10 +190,10 @@ class DPCap:
         return {"tokens": tokens[:, :-1], "targets": tokens.where(mask, IGNORED)[:, 1:]}
 
 
-def _captions(examples: Examples) -> tuple[str, ...]:
+def _captions(examples: Examples, rng: Rng) -> tuple[str, ...]:
     if examples.captions is None:
         raise InputError("captions", None, "data with captions: DP-Cap learns to say what an image shows")
-    return examples.captions
+    return drawn_captions(rng, examples)
 
 
 def _published(size: str) -> Size:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dpaudit.errors import InputError
-from dpaudit.models.classification import Classifier, SoftmaxRegression, class_losses, labels_of
+from dpaudit.models.classification import Classifier, Perceptron, SoftmaxRegression, class_losses, labels_of
 from dpaudit.models.cnn import TanhCnn
 from dpaudit.models.images import normalised, pixels_of
 from dpaudit.models.initialisation import seeded
@@ -40,10 +40,10 @@ _PUBLISHED_WIDTH = 32
 class Supervised:
     """Classification whose loss is a sum over labelled images.
 
-    model: cnn, wrn-16-4 or linear (softmax regression on pixels). classes: how many, a public number. width: channels
-    of cnn's first stage, 0 = 32 as published. standardised: false gives wrn-16-4 plain convolutions. padding: most
-    pixels by which an image is moved, over mirrored edges; flip: swap left and right by a coin. peak_learning_rate: of
-    every step; momentum: of SGD.
+    model: cnn, wrn-16-4, linear (softmax regression on pixels) or mlp (one hidden layer on pixels). classes: how many,
+    a public number. width: channels of cnn's first stage or units of mlp's hidden layer, 0 = 32. standardised: false
+    gives wrn-16-4 plain convolutions. padding: most pixels by which an image is moved, over mirrored edges; flip: swap
+    left and right by a coin. peak_learning_rate: of every step; momentum: of SGD.
 
     The public code of De et al. trains wrn-16-4 on CIFAR-10 for epsilon 1 at learning rate 2 and clip norm 1, batch
     4,096, padding 4, flips, 16 augmentations, and an average of the weights.
@@ -52,7 +52,7 @@ class Supervised:
     2.0
     """
 
-    model: Literal["cnn", "wrn-16-4", "linear"] = "cnn"
+    model: Literal["cnn", "wrn-16-4", "linear", "mlp"] = "cnn"
     classes: int = 10
     image_size: int = 32
     width: int = 0
@@ -86,6 +86,9 @@ class Supervised:
                     return WideResNet(classes=self.classes, depth=16, width=4, standardised=self.standardised)
                 case "linear":
                     return SoftmaxRegression(classes=self.classes, image_size=self.image_size)
+                case "mlp":
+                    width = self.width or _PUBLISHED_WIDTH
+                    return Perceptron(classes=self.classes, image_size=self.image_size, width=width)
 
     def collate(self, examples: Examples, rng: Rng) -> Batch:
         """Return images (n, 3, S, S) float32, moved and flipped by draws keyed by (rng, id), and labels (n,) int64."""
@@ -122,8 +125,10 @@ class Supervised:
 
 
 def _check_model(options: Supervised) -> None:
-    if options.width < 0 or (options.width and options.model != "cnn"):
-        raise InputError("width", options.width, "a number of channels for model = cnn, 0 for others")
+    if options.width < 0 or (options.width and options.model not in ("cnn", "mlp")):
+        raise InputError(
+            "width", options.width, "a number of channels for model = cnn, of hidden units for mlp, 0 for others"
+        )
     if not options.standardised and options.model != "wrn-16-4":
         raise InputError("standardised", options.standardised, "true, unless model = wrn-16-4")
     if options.classes < 2:
@@ -131,7 +136,7 @@ def _check_model(options: Supervised) -> None:
 
 
 def _check_data(options: Supervised) -> None:
-    multiple = {"cnn": 8, "wrn-16-4": 4, "linear": 1}[options.model]
+    multiple = {"cnn": 8, "wrn-16-4": 4, "linear": 1, "mlp": 1}[options.model]
     if options.image_size < 1 or options.image_size % multiple:
         raise InputError("image_size", options.image_size, f"a positive multiple of {multiple} for {options.model}")
     if not 0 <= options.padding <= options.image_size:

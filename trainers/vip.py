@@ -42,9 +42,11 @@ GREY = 128
 class ViP:
     """Masked-autoencoder pre-training whose loss is a sum over images.
 
-    size: micro, nano, tiny, small, base or large. image_size, patch_size: pixels; 0 = as the size was published (16
-    and 4 for micro, else 224 and 16). mask_ratio: share of masked patches. warmup: steps of linear ramp, 0 = none.
-    train_positions: train the position tables too, as ViP's DP phase does.
+    size: micro, mini, nano, tiny, small, base or large. image_size, patch_size: pixels; 0 = as the size was published
+    (16 and 4 for micro, 32 and 4 for mini, else 224 and 16). mask_ratio: share of masked patches. warmup: steps of
+    linear ramp, 0 = none. train_positions: train the position tables too, as ViP's DP phase does. heads: of the
+    encoder's attention, 0 = as published; qkv_bias: of its query, key and value. An encoder that DP-Cap is to start
+    from has DP-Cap's heads (6 for nano and tiny) and no such bias.
 
     The defaults suit micro at a few hundred steps; ViP-Base used a peak of 4.8e-3 and 1,000 steps of warm-up.
 
@@ -61,6 +63,8 @@ class ViP:
     weight_decay: float = 0.005
     warmup: int = 15
     train_positions: bool = True
+    heads: int = 0
+    qkv_bias: bool = True
 
     def __post_init__(self) -> None:
         published = _published(self.size)
@@ -77,7 +81,14 @@ class ViP:
     @property
     def architecture(self) -> Size:
         """Return widths, depths and geometry of the model."""
-        return dataclasses.replace(SIZES[self.size], image_size=self.image_size, patch_size=self.patch_size)
+        published = SIZES[self.size]
+        return dataclasses.replace(
+            published,
+            heads=self.heads or published.heads,
+            qkv_bias=self.qkv_bias,
+            image_size=self.image_size,
+            patch_size=self.patch_size,
+        )
 
     def build(self, rng: Rng) -> nn.Module:
         """Return a fresh model on the CPU, its weights drawn from `rng` alone."""
@@ -152,6 +163,8 @@ def _check_geometry(options: ViP) -> None:
         raise InputError("patch_size", options.patch_size, "a positive number of pixels")
     if options.image_size < 1 or options.image_size % options.patch_size:
         raise InputError("image_size", options.image_size, f"a positive multiple of patch_size = {options.patch_size}")
-    tokens = options.architecture.tokens
+    width, tokens = SIZES[options.size].width, options.architecture.tokens
+    if options.heads < 0 or (options.heads and width % options.heads):
+        raise InputError("heads", options.heads, f"0, or a divisor of the width of {width}")
     if not 0 < options.mask_ratio < 1 or not 0 < options._masked_patches < tokens:
         raise InputError("mask_ratio", options.mask_ratio, f"a share that masks some but not all of {tokens} patches")

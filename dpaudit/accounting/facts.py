@@ -43,13 +43,14 @@ class Coupling:
 
     layers: modules that mix records or keep statistics of them; changed_buffers: buffers that training changed.
     difference: largest relative difference between a record's loss in a batch and alone, None if not compared; noise:
-    the same between two calls with one batch.
+    the same between two calls with one batch. by_design: the trainer sees whole batches, so nothing was compared.
     """
 
     layers: tuple[str, ...] = ()
     changed_buffers: tuple[str, ...] = ()
     difference: float | None = None
     noise: float = 0.0
+    by_design: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,8 @@ class ExecutedFacts:
     share of the initial numbers that are the same for every seed, constant tensors left out. tuning_runs: declared
     trainings that chose the settings, None if nobody said; earlier_trainings: those that are known from the run folder.
     input_canaries: candidates that a coin was tossed for, in or out; records: all others. beginning: where the weights
-    of step 0 are from, None where they were drawn.
+    of step 0 are from, None where they were drawn. unsound: why the trainer itself says that its declared sensitivity
+    is too small, or None.
     """
 
     mechanism: Mechanism
@@ -90,6 +92,7 @@ class ExecutedFacts:
     input_canaries: int
     records: int
     beginning: Beginning | None = None
+    unsound: str | None = None
 
     @property
     def steps(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dpaudit.accounting.facts import ExecutedFacts
+    from dpaudit.accounting.facts import Coupling, ExecutedFacts
     from dpaudit.accounting.premises_of_steps import Judgement
     from dpaudit.mechanism import InitialWeights
     from dpaudit.results import Beginning
@@ -46,6 +46,8 @@ def privacy_unit(facts: ExecutedFacts) -> Judgement:
 def records_apart(facts: ExecutedFacts) -> Judgement:
     """Judge whether what a step computes of a record depends on that record alone."""
     found = facts.coupling
+    if found.by_design:
+        return _coupled(found)
     if found.layers:
         return "violated", f"layers that mix records: {_listed(found.layers)}"
     if found.changed_buffers:
@@ -57,6 +59,15 @@ def records_apart(facts: ExecutedFacts) -> Judgement:
         return "unknown", evidence
     evidence = f"losses of records in a batch and alone differ by {found.difference:.1g} of the largest"
     return ("violated" if found.difference > _LOSS_ROUNDING else "held"), evidence
+
+
+def _coupled(found: Coupling) -> Judgement:
+    """Judge a trainer of whole batches: its sensitivity is that of the whole sum, whatever mixes within it."""
+    if found.changed_buffers:
+        return "violated", f"training changed buffers, which get no noise: {_listed(found.changed_buffers)}"
+    evidence = "they mix by design, and the declared sensitivity is that of the whole sum"
+    layers = f"; layers that mix records besides: {_listed(found.layers)}" if found.layers else ""
+    return ("unknown" if found.layers else "held"), evidence + layers
 
 
 def pretraining(facts: ExecutedFacts) -> Judgement:

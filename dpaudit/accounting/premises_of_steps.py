@@ -165,10 +165,14 @@ def noise_secret(facts: ExecutedFacts) -> Judgement:
 
 
 def sensitivity(facts: ExecutedFacts) -> Judgement:
-    """Judge whether no contribution was longer than the clip norm."""
+    """Judge whether no contribution was longer than the clip norm, and whether the trainer stands by what it says."""
     clip = facts.mechanism.clip_norm
     if not math.isfinite(clip):
         return "held", "no clipping is promised"
+    if facts.unsound is not None:
+        return "violated", f"the trainer itself says so: {facts.unsound}"
+    if facts.coupling.by_design:
+        return "unknown", "records of a whole batch have no norm of their own; record and replay decides"
     if facts.largest_norm is None:
         return "unknown", "not measured here; record-and-replay decides"
     evidence = f"largest clipped norm {facts.largest_norm:.6g}, clip norm {clip:g}"

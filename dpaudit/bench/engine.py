@@ -16,11 +16,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from dpaudit.bench.engine_cases import CASES, QUICK
+from dpaudit.bench.engine_cases import CASES, ON_GPU, QUICK
 from dpaudit.bench.engine_steps import ORDINARY, OURS, VARIANTS
+from dpaudit.dp.devices import device_of, in_words
 from dpaudit.dp.engines import engine
+from dpaudit.dp.precision import Precision
 from dpaudit.environment import environment
 from dpaudit.errors import DpauditError, InputError
 from dpaudit.progress import Silent
@@ -51,8 +53,9 @@ class Measured(Value):
     """One step of one row. All but `refuses` are None where the other tool cannot take the model.
 
     ratio, cpu_ratio: times the ordinary step, by the clock and by processor time. ours_faster: how many times as long
-    as ours it takes. peak_bytes, memory_ratio: None where memory cannot be measured. parity: largest error of the
-    gradient sum beside one record at a time, over its largest entry; None for the ordinary step.
+    as ours it takes. peak_bytes, memory_ratio: None where memory cannot be measured. largest_batch: records that one
+    pass can take, looked for on a GPU alone. parity: largest error of the gradient sum beside one record at a time,
+    over its largest entry; None for the ordinary step.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Measured(Value):
     ours_faster: float | None = None
     peak_bytes: int | None = None
     memory_ratio: float | None = None
+    largest_batch: int | None = None
     parity: float | None = None
 
 
@@ -95,58 +99,82 @@ class EngineBench(Value):
     rounds: int
     canaries: int
     machine: dict[str, str]
+    precision: Precision = "float32"
     rows: tuple[EngineRow, ...]
 
+    @property
+    def on_gpu(self) -> bool:
+        """Return whether the steps were measured elsewhere than on the CPU."""
+        return self.machine["device"] != "cpu"
 
-def bench_engine(
+
+def bench_engine(  # noqa: PLR0913 (the options of a command, each by its name)
     names: Sequence[str] = (),
     *,
     engine_name: str = "bookkeeping",
     rounds: int = ROUNDS,
     canaries: int = CANARIES,
+    device: str = "cpu",
+    precision: Precision = "float32",
     progress: Progress | None = None,
 ) -> EngineBench:
-    """Measure the rows of these names, all of CASES without one, in child processes."""
+    """Measure the rows of these names, in child processes; without one all of CASES, or of ON_GPU on a GPU."""
     engine(engine_name)
+    try:
+        place = device_of(device)
+    except InputError as error:
+        raise InputError("--device", error.value, error.expected) from None
+    if precision not in get_args(Precision):
+        raise InputError("--precision", precision, f"one of {', '.join(get_args(Precision))}")
     if rounds < 1:
         raise InputError("rounds", rounds, "at least 1")
     if canaries < 1:
         raise InputError("canaries", canaries, "at least 1")
     shown = progress or Silent()
     rows, threads = [], 0
-    for case in _chosen(names):
-        row, threads = _row(case, engine_name, rounds, canaries, shown)
+    request = {"engine": engine_name, "device": str(place), "precision": precision}
+    for case in _chosen(names, place.type):
+        row, threads = _row(case, request, rounds, canaries, shown)
         rows.append(row)
     return EngineBench(
-        engine=engine_name, rounds=rounds, canaries=canaries, machine=_machine(threads), rows=tuple(rows)
+        engine=engine_name,
+        rounds=rounds,
+        canaries=canaries,
+        machine=_machine(threads) | {"device": in_words(place)},
+        precision=precision,
+        rows=tuple(rows),
     )
 
 
-def _chosen(names: Sequence[str]) -> tuple[Case, ...]:
-    known = {case.name: case for case in (*CASES, *QUICK)}
+def _chosen(names: Sequence[str], device: str) -> tuple[Case, ...]:
+    known = {case.name: case for case in (*CASES, *QUICK, *ON_GPU)}
     for name in names:
         if name not in known:
             raise InputError("model", name, f"one of {', '.join(known)}")
-    return tuple(known[name] for name in names) or CASES
+    return tuple(known[name] for name in names) or (CASES if device == "cpu" else ON_GPU)
 
 
-def _row(case: Case, engine_name: str, rounds: int, canaries: int, progress: Progress) -> tuple[EngineRow, int]:
-    request = {"case": case.name, "engine": engine_name}
+def _row(case: Case, asked: dict[str, Any], rounds: int, canaries: int, progress: Progress) -> tuple[EngineRow, int]:
+    request = {"case": case.name, **asked}
     with progress.task(f"{case.name}, time", rounds) as task:
         times = _child({**request, "rounds": rounds, "canaries": canaries}, TIMING, task)
-    peaks = {}
-    with progress.task(f"{case.name}, memory", len(VARIANTS)) as task:
-        for index, variant in enumerate(VARIANTS):
-            refused = variant in times["refuses"]
-            peaks[variant] = None if refused else _child({**request, "variant": variant}, MEMORY, None)
-            task.advance(index + 1)
+    whats = ("memory",) if asked["device"] == "cpu" else ("memory", "largest batch")
+    found: dict[str, dict[str, int | None]] = {"largest batch": {}}
+    for what in whats:
+        with progress.task(f"{case.name}, {what}", len(VARIANTS)) as task:
+            found[what] = {}
+            for index, variant in enumerate(VARIANTS):
+                refused = variant in times["refuses"]
+                asked_for = {**request, "variant": variant, "what": what}
+                found[what][variant] = None if refused else _child(asked_for, MEMORY, None)
+                task.advance(index + 1)
     ours = statistics.median(times["wall"][OURS])
     row = EngineRow(
         name=case.name,
         title=case.title,
         records=case.records,
         parameters=times["parameters"],
-        steps=tuple(_measured(variant, times, peaks) for variant in VARIANTS),
+        steps=tuple(_measured(variant, times, found["memory"], found["largest batch"]) for variant in VARIANTS),
         block_percent=100 * times["block"] / ours,
         noise_percent=100 * times["noise"] / ours,
         aims=None if case.aims is None else vars(case.aims).copy(),
@@ -154,7 +182,9 @@ def _row(case: Case, engine_name: str, rounds: int, canaries: int, progress: Pro
     return row, times["threads"]
 
 
-def _measured(variant: str, times: dict[str, Any], peaks: dict[str, int | None]) -> Measured:
+def _measured(
+    variant: str, times: dict[str, Any], peaks: dict[str, int | None], largest: dict[str, int | None]
+) -> Measured:
     if variant in times["refuses"]:
         return Measured(name=variant, refuses=times["refuses"][variant])
     wall, processor = times["wall"], times["processor"]
@@ -167,6 +197,7 @@ def _measured(variant: str, times: dict[str, Any], peaks: dict[str, int | None])
         ours_faster=_median_ratio(wall[variant], wall[OURS]),
         peak_bytes=peak,
         memory_ratio=peak / ordinary if peak and ordinary else None,
+        largest_batch=largest.get(variant),
         parity=times["parity"].get(variant),
     )
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dpaudit.dp.clipping import Losses
     from dpaudit.dp.tensors import Batch, Gradients
 
-__all__ = ["CASES", "QUICK", "Aims", "Case", "Problem", "Step"]
+__all__ = ["CASES", "ON_GPU", "QUICK", "Aims", "Case", "Problem", "Step"]
 
 #: a model, its loss per record, and a batch
 Problem: TypeAlias = tuple[nn.Module, "Losses", "Batch"]
@@ -188,6 +188,17 @@ CASES = (
         records=8,
         draw=_tower(_VIT_B_32),
         aims=Aims(step=1.15, memory=1.4, peer="Opacus ghost", faster=1.7),
+    ),
+)
+
+#: the rows of `dpaudit bench engine --device cuda`; too large for a CPU
+ON_GPU = (
+    Case(name="mae-base", title="MAE ViT-Base/16 224 px", records=64, draw=_autoencoder(mae.SIZES["base"])),
+    Case(
+        name="captioner-base",
+        title="DP-Cap Base, vocabulary 49,408",
+        records=32,
+        draw=_captioner(captioner.SIZES["base"], _OPEN_CLIP_VOCABULARY, tied=False),
     ),
 )
 

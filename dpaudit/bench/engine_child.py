@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dpaudit.bench.engine_cases import CASES, QUICK
+from dpaudit.bench.engine_cases import CASES, ON_GPU, QUICK
+from dpaudit.bench.engine_place import finished, largest_batch, peak_on_gpu, placed
 from dpaudit.bench.engine_steps import CLIP, ORDINARY, VARIANTS, largest_error, step_of
 from dpaudit.bench.opacus_steps import Refusal
 from dpaudit.dp.audit_block import BLOCK, GradientCanaries, block_placement
 from dpaudit.dp.loop import loop_sum
 from dpaudit.dp.noise import add_noise
-from dpaudit.dp.tensors import Gradients, trainable
+from dpaudit.dp.tensors import Gradients, home, trainable
 from dpaudit.rng import Rng
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _RESET = Path("/proc/self/clear_refs")
 
 def by_name(name: str) -> Case:
     """Return the row of this name."""
-    return next(case for case in (*CASES, *QUICK) if case.name == name)
+    return next(case for case in (*CASES, *QUICK, *ON_GPU) if case.name == name)
 
 
 def times(problem: Problem, engine_name: str, rounds: int, canaries: int, tell: Tell) -> dict[str, Any]:
@@ -48,12 +49,13 @@ def times(problem: Problem, engine_name: str, rounds: int, canaries: int, tell: 
     The variants take turns, forwards in one round and backwards in the next. tell: called with the rounds done.
     """
     steps, answers = _checked_steps(problem, engine_name)
+    device = home(problem[0])
     wall: dict[str, list[float]] = {variant: [] for variant in steps}
     processor: dict[str, list[float]] = {variant: [] for variant in steps}
     for index in range(rounds):
         order = list(steps) if index % 2 == 0 else list(reversed(steps))
         for variant in order:
-            seconds = _timed(steps[variant])
+            seconds = _timed(steps[variant], device)
             wall[variant].append(seconds[0])
             processor[variant].append(seconds[1])
         tell(index + 1)
@@ -62,8 +64,8 @@ def times(problem: Problem, engine_name: str, rounds: int, canaries: int, tell: 
         "wall": wall,
         "processor": processor,
         **answers,
-        "noise": _median(lambda: _add_noise(model), rounds),
-        "block": _median(_audit_block(canaries), rounds),
+        "noise": _median(lambda: _add_noise(model), rounds, device),
+        "block": _median(_audit_block(canaries, device), rounds, device),
         "parameters": sum(parameter.numel() for parameter in trainable(model).values()),
         "threads": torch.get_num_threads(),
     }
@@ -72,8 +74,11 @@ def times(problem: Problem, engine_name: str, rounds: int, canaries: int, tell: 
 def peak_bytes(problem: Problem, engine_name: str, variant: str) -> int | None:
     """Return the most resident memory of one variant's step above that of model and batch; None where not measurable.
 
-    Linux only: the peak is reset and read through /proc. Raises opacus_steps.Refusal.
+    On a CPU Linux only: the peak is reset and read through /proc. Raises opacus_steps.Refusal.
     """
+    device = home(problem[0])
+    if device.type != "cpu":
+        return peak_on_gpu(step_of(variant, engine_name, problem), device)
     if not _RESET.exists():
         return None
     _warm_up(problem, engine_name, variant)
@@ -106,16 +111,18 @@ def _checked_steps(problem: Problem, engine_name: str) -> tuple[dict[str, Step],
     return steps, {"parity": parity, "refuses": refuses}
 
 
-def _timed(step: Callable[[], object]) -> tuple[float, float]:
+def _timed(step: Callable[[], object], device: torch.device) -> tuple[float, float]:
     gc.collect()
+    finished(device)
     wall, processor = time.perf_counter(), time.process_time()
     step()
+    finished(device)
     return time.perf_counter() - wall, time.process_time() - processor
 
 
-def _median(step: Callable[[], object], rounds: int) -> float:
+def _median(step: Callable[[], object], rounds: int, device: torch.device) -> float:
     step()
-    return statistics.median(_timed(step)[0] for _ in range(rounds))
+    return statistics.median(_timed(step, device)[0] for _ in range(rounds))
 
 
 def _add_noise(model: torch.nn.Module) -> None:
@@ -123,13 +130,13 @@ def _add_noise(model: torch.nn.Module) -> None:
         add_noise(parameter.detach(), 1.0, Rng.from_seed(0).child(name))
 
 
-def _audit_block(size: int) -> Callable[[], object]:
+def _audit_block(size: int, device: torch.device) -> Callable[[], object]:
     """Return what a block of `size` canaries adds to a step: drawing, inserting, noise, reading."""
     placement = block_placement(size)
     canaries = GradientCanaries(placement, Rng.from_seed(1).numpy().random(size) < 0.5)
 
     def run() -> object:
-        sums: Gradients = {"model": torch.zeros(1)}
+        sums: Gradients = {"model": torch.zeros(1, device=device)}
         drawn = Rng.from_seed(2).numpy().random(size) < 0.5
         canaries.contribute(sums, drawn, CLIP)
         noisy, _ = add_noise(sums[BLOCK], 1.0, Rng.from_seed(3))
@@ -152,10 +159,20 @@ def _status(field: str) -> int:
 def main(arguments: list[str]) -> None:
     """Answer one request; see the module's first lines."""
     request = json.loads(arguments[0])
-    problem = by_name(request["case"]).build()
+    case = by_name(request["case"])
+
+    def there(problem: Problem) -> Problem:
+        return placed(problem, torch.device(request["device"]), request["precision"])
+
+    problem = there(case.build())
     if "variant" in request:
+        engine_name, variant = request["engine"], request["variant"]
         try:
-            answer: object = peak_bytes(problem, request["engine"], request["variant"])
+            if request["what"] == "memory":
+                answer: object = peak_bytes(problem, engine_name, variant)
+            else:
+                del problem
+                answer = largest_batch(case, lambda each: step_of(variant, engine_name, there(each))())
         except Refusal:
             answer = None
     else:

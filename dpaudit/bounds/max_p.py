@@ -7,7 +7,7 @@ Independent p-values p_1, ..., p_R of a true hypothesis satisfy P[all p_r <= a] 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from dpaudit.bounds.guesses import Guesses, counts_of
 from dpaudit.bounds.significance import check_confidence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dpaudit.bounds.tradeoff import TradeOff
     from dpaudit.results import GuaranteeKind
 
-__all__ = ["OneRunTest", "PlannedTest", "best_of_bound", "max_p_bound", "max_p_value"]
+__all__ = ["OneRunTest", "PlannedTest", "SearchesFamily", "best_of_bound", "max_p_bound", "max_p_value"]
 
 Tested_contra = TypeVar("Tested_contra", bound="TradeOff", contravariant=True)
 Curve = TypeVar("Curve", bound="TradeOff")
@@ -43,6 +43,17 @@ class OneRunTest(Protocol[Tested_contra]):
 
     def refutes(self, curve: Tested_contra, run: Guesses, level: float) -> bool:
         """Return whether `p_value` is at most `level`."""
+
+
+@runtime_checkable
+class SearchesFamily(Protocol):
+    """A test that knows a faster way through a family than to test its curves one after the other."""
+
+    def largest_refuted(self, family: Family[Any], runs: Sequence[Guesses], level: float) -> Refuted:
+        """Return the largest curve that every run refutes at `level`."""
+
+    def remark(self, runs: Sequence[Guesses]) -> str:
+        """Return what is to be said of how these runs were tested; empty = nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +111,8 @@ def best_of_bound(planned: PlannedTest[Curve], choices: Sequence[Sequence[Guesse
 
     def refuted(runs: Sequence[Guesses]) -> Refuted:
         level, family = planned.level(len(runs), len(choices)), planned.family
+        if isinstance(test, SearchesFamily):
+            return test.largest_refuted(family, runs, level)
         if family.start is None:
             return family.largest_refuted(lambda curve: all(test.refutes(curve, run, level) for run in runs))
         return family.largest_below(lambda curve: max(test.p_value(curve, run) for run in runs), level)
@@ -117,6 +130,7 @@ def best_of_bound(planned: PlannedTest[Curve], choices: Sequence[Sequence[Guesse
         counts=counts_of(choices[best]),
         parameter=found[best].parameter,
         p_value=_promise_p_value(planned, choices),
+        note=test.remark(choices[best]) if isinstance(test, SearchesFamily) else "",
     )
 
 

@@ -9,6 +9,7 @@ from dpaudit.bounds.auc import auc_bound
 from dpaudit.bounds.clopper_pearson import Confusion, clopper_pearson_bound
 from dpaudit.bounds.family import Family, any_family, gaussian_family
 from dpaudit.bounds.gaussian_moments import gaussian_moments_bound
+from dpaudit.bounds.joint.count import JointCount
 from dpaudit.bounds.joint_beta import joint_beta_estimate
 from dpaudit.bounds.max_p import OneRunTest, PlannedTest, max_p_bound
 from dpaudit.bounds.one_run import Steinke
@@ -45,7 +46,7 @@ __all__ = [
 Takes: TypeAlias = Literal["guesses", "rates", "scores", "stream", "cosines"]
 
 _GUESS_TESTS: dict[str, OneRunTest[Any]] = {
-    test.method: test for test in (Steinke(), FdpRecursion(), OrderStatistics())
+    test.method: test for test in (Steinke(), FdpRecursion(), JointCount(), OrderStatistics())
 }
 _RATIOS: dict[str, Limit] = {
     "katz-log": katz_log,
@@ -213,8 +214,16 @@ METHODS = _catalogue(
         takes="guesses",
         hypotheses=("any", "gaussian"),
         guarantee="certified",
-        summary="right guesses of fair coins against any trade-off curve; the tightest that assumes nothing",
+        summary="right guesses of fair coins against any trade-off curve, by a recursion",
         source="Mahloujifar, Melis, Chaudhuri 2025, Theorem 10",
+    ),
+    Method(
+        name="one-run-joint",
+        takes="guesses",
+        hypotheses=("any", "gaussian"),
+        guarantee="certified",
+        summary="the same, by a linear program with a certificate; the tightest that assumes nothing",
+        source="proof in docs/statistics/joint-bound.md",
     ),
     Method(
         name="betting",

@@ -8,6 +8,7 @@ A lower curve promises less; refuting it refutes every curve above it.
 from __future__ import annotations
 
 import math
+import operator
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from statistics import NormalDist
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from dpaudit.bounds.gdp import gdp_delta
 from dpaudit.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,6 +40,12 @@ class TradeOff(Protocol):
 
     def inverse_blow_ups(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return `inverse_blow_up` of each true-positive rate, same shape."""
+
+    def delta_at(self, epsilon: float) -> float:
+        """Return the privacy profile, sup over a of 1 - f(a) - e^epsilon a, for epsilon >= 0; never below it.
+
+        All that keep f are (epsilon, delta_at(epsilon))-DP (Dong, Roth, Su 2022, Proposition 2.12).
+        """
 
 
 def false_negative_rate(curve: TradeOff, false_positive_rate: ArrayLike) -> NDArray[np.float64]:
@@ -80,6 +88,16 @@ class EpsilonDelta:
             return gentle
         return np.maximum(gentle, 1 - self.delta - math.exp(self.epsilon) * (1 - x))
 
+    def delta_at(self, epsilon: float) -> float:
+        """Return the privacy profile: the corner of f at a = f(a) decides below `self.epsilon`, delta above.
+
+        >>> EpsilonDelta(1.0, 1e-5).delta_at(1.0), round(EpsilonDelta(1.0, 0.0).delta_at(0.0), 4)
+        (1e-05, 0.4621)
+        """
+        if epsilon >= self.epsilon:
+            return self.delta
+        return self.delta + (1 - self.delta) * -math.expm1(epsilon - self.epsilon) / (1 + math.exp(-self.epsilon))
+
 
 @dataclass(frozen=True)
 class Gaussian:
@@ -103,6 +121,10 @@ class Gaussian:
         """Return `inverse_blow_up` of each true-positive rate, same shape."""
         rates: NDArray[np.float64] = ndtr(ndtri(np.clip(x, 0.0, 1.0)) - self.mu)
         return rates
+
+    def delta_at(self, epsilon: float) -> float:
+        """Return the privacy profile (Dong, Roth, Su 2022, Corollary 2.13)."""
+        return max(0.0, gdp_delta(self.mu, epsilon))
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +160,14 @@ class Profile:
     def inverse_blow_ups(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return `inverse_blow_up` of each true-positive rate, same shape."""
         return np.maximum(0.0, np.maximum(self._lines.gentle_at(x), self._lines.steep_at(1 - x)))
+
+    def delta_at(self, epsilon: float) -> float:
+        """Return the privacy profile of f: linear in e^epsilon between the lines of f that are the highest somewhere.
+
+        >>> Profile(np.array([0.0, 1.0]), np.array([0.5, 0.1])).delta_at(2.0)
+        0.1
+        """
+        return self._lines.delta_at(epsilon)
 
 
 @dataclass(frozen=True)
@@ -182,6 +212,24 @@ class _Envelope:
         """Return the highest line of slope at least 1 at `1 - distance`."""
         k = bisect_right(self.meet_y, distance)
         return 1 - self.deltas[k] - math.exp(self.epsilons[k]) * distance
+
+    def delta_at(self, epsilon: float) -> float:
+        """Return sup over a of 1 - f(a) - e^epsilon a: convex in e^epsilon, with the lines at its corners.
+
+        Below the first epsilon the other corner is its mirror image -epsilon, where delta is 1 - e^-epsilon (1 - delta).
+        """
+        after = bisect_right(self.epsilons, -epsilon, key=operator.neg)  # epsilons fall
+        if after == 0:
+            return self.deltas[0]
+        high, high_delta = self.epsilons[after - 1], self.deltas[after - 1]
+        if epsilon == high:
+            return high_delta
+        if after < len(self.epsilons):
+            low, low_delta = self.epsilons[after], self.deltas[after]
+        else:
+            low, low_delta = -high, 1 - math.exp(-high) * (1 - high_delta)
+        share = math.expm1(epsilon - low) / math.expm1(high - low)
+        return low_delta + share * (high_delta - low_delta)
 
     def gentle_at(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return `gentle` of each x, same shape."""

@@ -16,6 +16,7 @@ from dpaudit.bounds.max_p import PlannedTest, max_p_bound
 from dpaudit.bounds.one_run_fdp import FdpRecursion
 from dpaudit.data.examples import Examples
 from dpaudit.discovery import available, configure
+from dpaudit.dp.devices import device_of, devices, in_words
 from dpaudit.dp.engines import engine
 from dpaudit.dp.noise import gaussian_like
 from dpaudit.environment import environment
@@ -49,15 +50,19 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Return what every check found, in order."""
-    checks: tuple[Callable[[], Finding], ...] = (_versions, _plug_ins, _bounds, _null, _accountants, _noise, _clipping)
-    return [*(check() for check in checks), *_trainers()]
+    checks: tuple[Callable[[], Finding], ...] = (_bounds, _null, _accountants, _noise, _clipping)
+    return [_versions(), _devices(), _plug_ins(), *(check() for check in checks), *_trainers()]
 
 
 def _versions() -> Finding:
     facts = environment()
-    device = "CUDA " + torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    text = f"Python {facts['python']}, torch {facts['torch']} on {device}, {torch.get_num_threads()} threads"
+    text = f"Python {facts['python']}, torch {facts['torch']}, {torch.get_num_threads()} threads"
     return Finding(check="installation", fine="not installed" not in facts.values(), finding=text)
+
+
+def _devices() -> Finding:
+    text = f"{', '.join(in_words(device) for device in devices())}; auto is {device_of('auto')}"
+    return Finding(check="devices", fine=True, finding=text)
 
 
 def _plug_ins() -> Finding:
@@ -155,8 +160,10 @@ def _replayed(name: str) -> tuple[str, str]:
             rehearsal.declared(adjacency, 1.0)
         except InputError:
             continue
-        premise, _ = premises_before_training(rehearsal, _records(trainer.image_size), adjacency, model)
-        found.append((premise.status, f"{adjacency}: {premise.evidence}"))
+        sensitivity, _, *worst_case = premises_before_training(
+            rehearsal, _records(trainer.image_size), adjacency, model
+        )
+        found += [(premise.status, f"{adjacency}: {premise.evidence}") for premise in (sensitivity, *worst_case)]
         if isinstance(trainer, PerExampleTrainer):
             break  # what one record more can do bounds the other two
     worst_first = ("violated", "unknown", "held")

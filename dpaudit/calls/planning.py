@@ -79,11 +79,16 @@ def plan_recipe(audit: Audit, wanted: Wanted, progress: Progress) -> Designs:
         _refuse(audit, planned)
     runs = audit.recipe.runs.count
     budget = _budget(audit, wanted, planned.mechanism, progress)
-    compared = [(aim, wanted.canaries or _around(canaries)) for aim, canaries in aims]
+    compared = [(aim, _compared(aim, canaries, wanted)) for aim, canaries in aims]
     designs = compare(compared, wanted.compared_runs(budget, runs), budget, progress)
     asked = (plan_design(aim, canaries, runs) for aim, canaries in aims)
     hours = {"hours": budget.cost(runs)}
     return designs.model_copy(update={"asked": tuple(plan.model_copy(update=hours) for plan in asked)})
+
+
+def _compared(aim: Aim, canaries: int, wanted: Wanted) -> tuple[int, ...]:
+    """Return the numbers of canaries to compare; where each step has one, there are as many as steps."""
+    return (canaries,) if aim.promise.run is not None else wanted.canaries or _around(canaries)
 
 
 def _around(canaries: int) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from dpaudit.accounting.statement import AccountStatement
     from dpaudit.conditions import Condition, Gate
+    from dpaudit.executors import Executor
     from dpaudit.mechanism import Adjacency, Sampling
     from dpaudit.pipeline.designs import Designs
     from dpaudit.pipeline.forecasts import Forecast
@@ -36,34 +37,42 @@ __all__ = [
     "report",
     "run",
     "train",
+    "train_references",
 ]
 
 
-def run(
+def run(  # noqa: PLR0913 (the options of a command, each by its name)
     recipe: str | Path,
     *,
     out: str | Path | None = None,
     overrides: Sequence[str] = (),
+    device: str | None = None,
     fresh: bool = False,
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> AuditResult:
     """Train, attack, bound, account, probe and report; return what was found. Continues a folder that was begun.
 
     recipe: a file, the name of a built-in one, or a run folder. overrides: "privacy.epsilon=4". out: the run folder, by
-    default runs/NAME. fresh: delete what an earlier recipe left there. Raises DpauditError (see dpaudit.errors).
+    default runs/NAME. device: where to compute, in place of the recipe's: "auto", "cpu", "cuda", "cuda:1", "mps".
+    fresh: delete what an earlier recipe left there. executor: where references are trained, by default in one process
+    per core (`dpaudit.executors.Executor`). Raises DpauditError (see dpaudit.errors).
     """
-    audit = open_audit(recipe, out=out, overrides=overrides)
+    audit = open_audit(recipe, out=out, overrides=overrides, device=device)
+    audit = audit if executor is None else audit.with_executor(executor)
     advance(audit, "report", fresh=fresh, progress=progress)
     return AuditResult.model_validate(read_json(audit.path / "results.json"))
 
 
-def train(
+def train(  # noqa: PLR0913 (the options of a command, each by its name)
     recipe: str | Path,
     *,
     out: str | Path | None = None,
     overrides: Sequence[str] = (),
     simulate_batch: int | None = None,
+    device: str | None = None,
     fresh: bool = False,
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Plan and train every run of a recipe; return the run folder. Arguments as for `run`.
@@ -71,17 +80,44 @@ def train(
     simulate_batch: imitate the run with this smaller batch (see `dpaudit.simulation`), by default in the folder
     runs/NAME-simulated. The result is not private and promises nothing.
     """
-    audit = open_audit(recipe, out=out, overrides=_simulated(recipe, overrides, simulate_batch))
+    audit = open_audit(recipe, out=out, overrides=_simulated(recipe, overrides, simulate_batch), device=device)
+    audit = audit if executor is None else audit.with_executor(executor)
     advance(audit, "train", fresh=fresh, progress=progress)
     return audit.path
 
 
-def forecast(
+def train_references(  # noqa: PLR0913 (a recipe, and how its references are trained)
+    recipe: str | Path,
+    *,
+    out: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    device: str | None = None,
+    worker: bool = False,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> tuple[int, int]:
+    """Train what the pool lacks of a recipe's references; return (how many it holds, how many there are to be).
+
+    Any number of processes may do so at the same time, on any machines that see the cache folder. worker: train in this
+    process, and return when nothing is left that nobody else is training. executor: otherwise, where. `dpaudit.run`
+    does it by itself; this is for having more hands. Other arguments as for `run`.
+    """
+    from dpaudit.pipeline.stages.references import work_on_references  # noqa: PLC0415 (imports torch)
+
+    audit = open_audit(recipe, out=out, overrides=overrides, device=device)
+    audit = audit if executor is None else audit.with_executor(executor)
+    if not audit.references:
+        raise audit.loaded.where.refusal("references.count", 0, "at least 1: there is nothing to train")
+    return work_on_references(audit, progress or Silent(), worker=worker)
+
+
+def forecast(  # noqa: PLR0913 (the options of a command, each by its name)
     recipe: str | Path,
     *,
     out: str | Path | None = None,
     overrides: Sequence[str] = (),
     simulate_batch: int | None = None,
+    device: str | None = None,
     measure: bool = False,
     progress: Progress | None = None,
 ) -> Forecast:
@@ -92,7 +128,7 @@ def forecast(
     """
     from dpaudit.pipeline.forecasts import forecast as look_ahead  # noqa: PLC0415 (imports torch)
 
-    audit = open_audit(recipe, out=out, overrides=_simulated(recipe, overrides, simulate_batch))
+    audit = open_audit(recipe, out=out, overrides=_simulated(recipe, overrides, simulate_batch), device=device)
     return look_ahead(audit, progress or Silent(), measure=measure)
 
 
@@ -108,13 +144,14 @@ def attack(
     name: str | None = None,
     options: Mapping[str, object] | None = None,
     *,
+    device: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[str, ...]:
     """Score the candidates of a run folder by the recipe's attacks and by one more, if named; return all labels.
 
-    An attack that the recipe did not name is exploratory: it is shown and never decides.
+    An attack that the recipe did not name is exploratory: it is shown and never decides. device: as for `run`.
     """
-    audit = open_run(folder)
+    audit = open_run(folder, device=device)
     if name is not None:
         audit = explore(audit, name, dict(options or {}))
     advance(audit, "attack", progress=progress)
@@ -219,9 +256,11 @@ def plan(  # noqa: PLR0913 (the numbers of a promise and of a design, each by it
     return plan_recipe(open_audit(recipe, overrides=overrides), wanted, progress or Silent())
 
 
-def probe(folder: str | Path, *, progress: Progress | None = None) -> tuple[ProbeResult, ...]:
-    """Measure the recipe's probes on every target of a run folder and return the results."""
-    audit = open_run(folder)
+def probe(
+    folder: str | Path, *, device: str | None = None, progress: Progress | None = None
+) -> tuple[ProbeResult, ...]:
+    """Measure the recipe's probes on every target of a run folder and return the results. device: as for `run`."""
+    audit = open_run(folder, device=device)
     advance(audit, "probe", progress=progress)
     names = [(name, entry.label) for name in audit.targets for entry in audit.recipe.probes]
     return tuple(
@@ -229,9 +268,14 @@ def probe(folder: str | Path, *, progress: Progress | None = None) -> tuple[Prob
     )
 
 
-def report(folder: str | Path, *, public: bool | None = None, progress: Progress | None = None) -> Path:
-    """Do what is missing, write the page, and return its path. public: leave out what is private."""
-    audit = open_run(folder)
+def report(
+    folder: str | Path, *, public: bool | None = None, device: str | None = None, progress: Progress | None = None
+) -> Path:
+    """Do what is missing, write the page, and return its path.
+
+    public: leave out what is private. device: as for `run`.
+    """
+    audit = open_run(folder, device=device)
     if public is not None:
         audit = audit.with_report(public=public)
     advance(audit, "report", progress=progress)

@@ -22,6 +22,7 @@ _PATIENCE = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_THREAD_TIMEOUT": "4"}
 _VERBS = {
     "run": "audits:run",
     "train": "audits:train",
+    "train-references": "references:train_references",
     "attack": "audits:attack",
     "bound": "bounds:bound",
     "account": "numbers:account",

@@ -34,6 +34,16 @@ DryRun = Annotated[
     typer.Option("--dry-run", help="Print size, promise, memory and hours on any machine; no data, nothing trained."),
 ]
 Measure = Annotated[bool, typer.Option("--measure", help="With --dry-run: time a few real steps.")]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="Where to compute: auto, cpu, cuda, cuda:1 or mps [default: the recipe's]."),
+]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, help="References trained at a time [default: as many as cores].")
+]
+ExecutorName = Annotated[
+    str, typer.Option("--executor", help="Where references are trained: local processes, or ray (an extra).")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Public = Annotated[bool, typer.Option("--public", help="Leave curves and examples out of the report.")]
@@ -44,10 +54,13 @@ def run(  # noqa: PLR0913 (the options of a command)
     *,
     out: Out = None,
     overrides: Overrides = None,
+    device: Device = None,
     fresh: Fresh = False,
     public: Public = False,
     dry_run: DryRun = False,
     measure: Measure = False,
+    jobs: Jobs = None,
+    executor: ExecutorName = "local",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -56,13 +69,23 @@ def run(  # noqa: PLR0913 (the options of a command)
     Example: dpaudit run quickstart --set privacy.epsilon=2 --out runs/epsilon-2
     """
     from dpaudit.cli.forecast import check_options, show_forecast  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.executors import executor as executor_of  # noqa: PLC0415
     from dpaudit.pipeline.order import advance, open_audit  # noqa: PLC0415
 
     check_options(dry_run=dry_run, measure=measure, fresh=fresh)
     if dry_run:
-        show_forecast(recipe, out=out, overrides=overrides or [], measure=measure, as_json=as_json, quiet=quiet)
+        show_forecast(
+            recipe,
+            out=out,
+            overrides=overrides or [],
+            device=device,
+            measure=measure,
+            as_json=as_json,
+            quiet=quiet,
+        )
         return
-    audit = open_audit(recipe, out=out, overrides=overrides or [])
+    audit = open_audit(recipe, out=out, overrides=overrides or [], device=device)
+    audit = audit.with_executor(executor_of(executor, jobs))
     if public:
         audit = audit.with_report(public=True)
     advance(audit, "report", fresh=fresh, progress=progress_for(quiet=quiet))
@@ -75,9 +98,12 @@ def train(  # noqa: PLR0913 (the options of a command)
     out: Out = None,
     overrides: Overrides = None,
     simulate_batch: Simulated = None,
+    device: Device = None,
     fresh: Fresh = False,
     dry_run: DryRun = False,
     measure: Measure = False,
+    jobs: Jobs = None,
+    executor: ExecutorName = "local",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -89,6 +115,7 @@ def train(  # noqa: PLR0913 (the options of a command)
     """
     from dpaudit.calls.verbs import train as call  # noqa: PLC0415 (imports stay lazy for --help)
     from dpaudit.cli.forecast import check_options, show_forecast  # noqa: PLC0415
+    from dpaudit.executors import executor as executor_of  # noqa: PLC0415
     from dpaudit.pipeline.distributed import shared  # noqa: PLC0415
 
     check_options(dry_run=dry_run, measure=measure, fresh=fresh)
@@ -98,12 +125,13 @@ def train(  # noqa: PLR0913 (the options of a command)
             out=out,
             overrides=overrides or [],
             simulate_batch=simulate_batch,
+            device=device,
             measure=measure,
             as_json=as_json,
             quiet=quiet,
         )
         return
-    with shared() as leads:
+    with shared(device) as leads:
         if not leads:
             return
         folder = call(
@@ -111,7 +139,9 @@ def train(  # noqa: PLR0913 (the options of a command)
             out=out,
             overrides=overrides or [],
             simulate_batch=simulate_batch,
+            device=device,
             fresh=fresh,
+            executor=executor_of(executor, jobs),
             progress=progress_for(quiet=quiet),
         )
     if as_json:
@@ -120,27 +150,37 @@ def train(  # noqa: PLR0913 (the options of a command)
         typer.echo(f"trained: {folder}   (next: dpaudit run {folder})")
 
 
-def attack(
+def attack(  # noqa: PLR0913, PLR0917 (the options of a command)
     folder: FolderArgument,
     name: Annotated[str | None, typer.Option("--attack", help="One more attack: a name or ./mine.py:Mine.")] = None,
     options: Annotated[list[str] | None, typer.Option("--set", help="Its options: --set masks=16.")] = None,
+    target: Annotated[int | None, typer.Option(min=0, help="Of a folder of experiments: the one to attack.")] = None,
+    device: Device = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Score the candidates of a run folder. An attack that the recipe did not name is exploratory: it never decides.
 
+    Or of one experiment in a folder of LiRA's layout (experiment-I_M/keep.npy and scores or logits), by all others.
+
     Example: dpaudit attack runs/quickstart --attack loss --set masks=32 --set label=loss-32
+    Example: dpaudit attack exp/cifar10 --attack lira --target 3
     """
+    if target is not None:
+        from dpaudit.cli.experiments import attack_experiment  # noqa: PLC0415
+
+        attack_experiment(folder, name or "lira", _options(options or []), target, as_json=as_json)
+        return
     from dpaudit.calls.verbs import attack as call  # noqa: PLC0415 (imports stay lazy for --help)
 
-    labels = call(folder, name, _options(options or []), progress=progress_for(quiet=quiet))
+    labels = call(folder, name, _options(options or []), device=device, progress=progress_for(quiet=quiet))
     if as_json:
         _print_json({"run": str(folder), "attacks": list(labels)})
     else:
         typer.echo(f"scored: {', '.join(labels)}   (next: dpaudit bound {folder})")
 
 
-def probe(folder: FolderArgument, as_json: Json = False, quiet: Quiet = False) -> None:
+def probe(folder: FolderArgument, device: Device = None, as_json: Json = False, quiet: Quiet = False) -> None:
     """Measure the utility of every target of a run folder.
 
     Example: dpaudit probe runs/quickstart
@@ -148,21 +188,27 @@ def probe(folder: FolderArgument, as_json: Json = False, quiet: Quiet = False) -
     from dpaudit.calls.verbs import probe as call  # noqa: PLC0415 (imports stay lazy for --help)
     from dpaudit.cli.tables import print_table, probe_rows  # noqa: PLC0415
 
-    results = call(folder, progress=progress_for(quiet=quiet))
+    results = call(folder, device=device, progress=progress_for(quiet=quiet))
     if as_json:
         _print_json([result.model_dump(mode="json") for result in results])
     else:
         print_table(probe_rows(results))
 
 
-def report(folder: FolderArgument, public: Public = False, as_json: Json = False, quiet: Quiet = False) -> None:
+def report(
+    folder: FolderArgument,
+    public: Public = False,
+    device: Device = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Write report.html of a run folder, doing first what is missing.
 
     Example: dpaudit report runs/quickstart --public
     """
     from dpaudit.calls.verbs import report as call  # noqa: PLC0415 (imports stay lazy for --help)
 
-    page = call(folder, public=public, progress=progress_for(quiet=quiet))
+    page = call(folder, public=public, device=device, progress=progress_for(quiet=quiet))
     _show(page.parent, as_json=as_json)
 
 

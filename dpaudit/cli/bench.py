@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from dpaudit.bench.peers import Peer
     from dpaudit.bench.verdicts import VerdictsOnNoise
     from dpaudit.bench.wrong import Wrong
+    from dpaudit.dp.precision import Precision
 
-__all__ = ["app", "bench_rows", "bounds", "engine"]
+__all__ = ["app", "bench_rows", "bounds", "engine", "stacked", "pairs"]
 
 app = typer.Typer(help="Measure dpaudit's own claims.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -58,42 +59,129 @@ def bounds(
 
 
 @app.command()
-def engine(
+def engine(  # noqa: PLR0913, PLR0917 (the options of a command)
     models: Annotated[list[str] | None, typer.Argument(help="Rows by name; all large ones without a name.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Two very small models, three rounds: does it work?")] = False,
     name: Annotated[str, typer.Option("--engine", help="The engine to measure.")] = "bookkeeping",
     rounds: Annotated[int, typer.Option(help="Rounds in which all steps take their turn.")] = 9,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 or auto.")] = "cpu",
+    precision: Annotated[str, typer.Option("--precision", help="Of the losses: float32 or bf16.")] = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Measure what a DP step costs beside an ordinary one and beside Opacus: time, memory, rounding error.
 
-    The large models take up to an hour on two cores.
+    The large models take up to an hour on two cores. On a GPU the models are ViT-Base, and the largest physical batch
+    of every step is looked for.
 
     Example: dpaudit bench engine mae-32 --json
+    Example: dpaudit bench engine --device cuda --precision bf16
     """
     from dpaudit.bench.engine import bench_engine  # noqa: PLC0415 (imports torch)
     from dpaudit.bench.engine_cases import QUICK  # noqa: PLC0415 (imports torch)
-    from dpaudit.cli.engine_table import engine_rows  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.cli.engine_table import engine_rows, gpu_rows  # noqa: PLC0415 (imports stay lazy for --help)
     from dpaudit.cli.progress import progress_for  # noqa: PLC0415
     from dpaudit.cli.tables import print_table  # noqa: PLC0415
 
     if quick:
         models, rounds = [case.name for case in QUICK], min(rounds, 3)
-    measured = bench_engine(models or (), engine_name=name, rounds=rounds, progress=progress_for(quiet=quiet))
+    measured = bench_engine(
+        models or (),
+        engine_name=name,
+        rounds=rounds,
+        device=device,
+        precision=cast("Precision", precision),
+        progress=progress_for(quiet=quiet),
+    )
     if as_json:
         typer.echo(measured.model_dump_json(indent=1))
         return
     print_table(engine_rows(measured))
+    if measured.on_gpu:
+        typer.echo("")
+        print_table(gpu_rows(measured))
     machine = measured.machine
     typer.echo(
-        f"\nengine {measured.engine}, {measured.rounds} rounds; torch {machine['torch']}, opacus {machine['opacus']}, "
+        f"\nengine {measured.engine} on {machine['device']}, {measured.precision}, {measured.rounds} rounds; "
+        f"torch {machine['torch']}, opacus {machine['opacus']}, "
         f"{machine['processor']}, {machine['threads']} threads of {machine['cores']} cores"
     )
     for row in measured.rows:
         for step in row.steps:
             if step.refuses is not None:
                 typer.echo(f"{step.name} refuses {row.name}: {step.refuses}")
+
+
+@app.command()
+def stacked(
+    models: Annotated[list[int] | None, typer.Argument(help="How many models at once [default: 8 32 128].")] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds in which loop and stack take turns.")] = 9,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Measure what is gained by training small references as one: a perceptron 64-32-10, beside a plain loop.
+
+    Example: dpaudit bench stacked 32 --json
+    """
+    from dpaudit.bench.stacked import bench_stacked  # noqa: PLC0415 (imports torch)
+    from dpaudit.cli.progress import progress_for  # noqa: PLC0415
+    from dpaudit.cli.tables import print_table  # noqa: PLC0415
+
+    measured = bench_stacked(tuple(models or (8, 32, 128)), rounds=rounds, progress=progress_for(quiet=quiet))
+    if as_json:
+        typer.echo(measured.model_dump_json(indent=1))
+        return
+    titles = ["models", "as fast as the loop", "of rounds", "a step of the loop", "largest difference of a weight"]
+    rows = [
+        [
+            str(row.models),
+            f"{row.faster:.1f}x",
+            f"{row.low:.1f} to {row.high:.1f}",
+            f"{row.loop_milliseconds:.1f} ms",
+            f"{row.difference:.0e}",
+        ]
+        for row in measured.rows
+    ]
+    print_table([titles, *rows])
+    typer.echo(f"\nbatch {measured.batch}, torch {measured.machine['torch']}, {measured.machine['threads']} threads")
+
+
+@app.command()
+def pairs(
+    count: Annotated[int, typer.Option("--pairs", help="Pairs in the batch.")] = 64,
+    embedding: Annotated[int, typer.Option(help="Width of the embedding.")] = 8,
+    dual: Annotated[bool, typer.Option("--dual", help="A tower for each side of a pair, not one for both.")] = False,
+    rounds: Annotated[int, typer.Option(help="Rounds in which all ways take their turn.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Measure what Logit-DP's clipped sum costs beside gradients of all pairs, on its published network.
+
+    Example: dpaudit bench pairs --pairs 64
+    """
+    from dpaudit.bench.pairs import bench_pairs  # noqa: PLC0415 (imports torch)
+    from dpaudit.cli.progress import progress_for  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.cli.tables import print_table  # noqa: PLC0415
+
+    progress = progress_for(quiet=quiet)
+    found = bench_pairs(count, embedding=embedding, shared=not dual, rounds=rounds, progress=progress)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=1))
+        return
+    rows = [
+        [step.name, f"{step.seconds:.3g} s", f"{step.ratio:.1f}", f"{step.ours_faster:.2f}", _error(step.error)]
+        for step in found.steps
+    ]
+    print_table([["way to the sum", "time", "times ordinary", "times ours", "error"], *rows])
+    towers = "one tower" if found.shared else "two towers"
+    typer.echo(
+        f"\n{found.pairs} pairs of 32 x 32 pixels, embedding {found.embedding}, {towers}, {found.rounds} rounds; "
+        f"torch {found.machine['torch']}, threads {found.threads}"
+    )
+
+
+def _error(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0e}"
 
 
 def _print_json(measured: BoundsBench, verdicts: VerdictsOnNoise, others: Sequence[Peer] | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dpaudit.bench.engine import EngineBench, EngineRow, Measured
 
-__all__ = ["engine_rows"]
+__all__ = ["engine_rows", "gpu_rows"]
 
 _OURS = "dpaudit"
 _PEERS = ("Opacus hooks", "Opacus ghost")
@@ -18,6 +18,24 @@ def engine_rows(measured: EngineBench) -> list[list[str]]:
     titles = ["model", "B", "parameters", "step / ordinary", "processor time", *_PEERS, "faster than them"]
     others = ["memory / ordinary", "error", f"{measured.canaries:,} canaries", "noise"]
     return [[*titles, *others], *(_cells(row) for row in measured.rows)]
+
+
+def gpu_rows(measured: EngineBench) -> list[list[str]]:
+    """Return the table of a GPU: images per second at the row's batch, and the largest batch of one pass, by step."""
+    titles = ["model", "step", "B", "images / s", "largest batch", "peak memory"]
+    cells = [
+        [
+            row.title,
+            step.name,
+            str(row.records),
+            "refuses" if step.seconds is None else f"{row.records / step.seconds:,.0f}",
+            "-" if step.largest_batch is None else f"{step.largest_batch:,}",
+            "-" if step.peak_bytes is None else f"{step.peak_bytes / 2**30:.2f} GiB",
+        ]
+        for row in measured.rows
+        for step in row.steps
+    ]
+    return [titles, *cells]
 
 
 def _cells(row: EngineRow) -> list[str]:

@@ -32,6 +32,7 @@ def show_forecast(  # noqa: PLR0913 (the options of two commands)
     out: Path | None,
     overrides: Sequence[str],
     simulate_batch: int | None = None,
+    device: str | None = None,
     measure: bool,
     as_json: bool,
     quiet: bool,
@@ -45,6 +46,7 @@ def show_forecast(  # noqa: PLR0913 (the options of two commands)
         out=out,
         overrides=overrides,
         simulate_batch=simulate_batch,
+        device=device,
         measure=measure,
         progress=progress_for(quiet=quiet),
     )
@@ -78,6 +80,8 @@ def _lines(found: Forecast) -> Iterator[str]:
         epsilon = "no sound answer" if guarantee.epsilon is None else f"epsilon {at_most(guarantee.epsilon)}"
         at = f" at delta {guarantee.delta:.4g}" if guarantee.epsilon is not None else f": {guarantee.note}"
         yield f"  {guarantee.accountant:<9}  {epsilon}{at}"
+    if promise.note and promise.kind != "none":
+        yield textwrap.fill(promise.note, 100, initial_indent="  note       ", subsequent_indent=" " * 13)
     for stage in found.stages:
         yield from _stage(stage)
     yield textwrap.fill(f"Memory is {found.stages[-1].memory.how}.", 100, break_on_hyphens=False)

@@ -85,14 +85,18 @@ def check_complete(records: Examples, read: frozenset[str]) -> None:
         return
     if records.captions is None:
         raise InputError("data captions", None, "captions, which the trainer reads")
-    for identity, caption in zip(records.ids.tolist(), records.captions, strict=True):
-        if not caption.strip():
-            raise InputError(f"caption of {identity}", caption, "text")
+    others = records.other_captions or ((),) * len(records)
+    for identity, caption, other in zip(records.ids.tolist(), records.captions, others, strict=True):
+        for each in (caption, *other):
+            if not each.strip():
+                raise InputError(f"caption of {identity}", each, "text")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
     """A data set without its images: N ids, and captions, labels and class names where there are any.
+
+    captions: the first of each record; other_captions: the others, N tuples.
 
     >>> index = Index(ids=np.array(["a.png", "b.png"]), captions=("one", "two"))
     >>> index.annotations(np.array(["b.png", "b.png"])).captions
@@ -103,6 +107,7 @@ class Index:
     captions: Sequence[str] | None = None
     labels: NDArray[np.int64] | None = None
     classes: tuple[str, ...] | None = None
+    other_captions: Sequence[tuple[str, ...]] | None = None
 
     def positions(self, ids: NDArray[np.str_]) -> NDArray[np.int64]:
         """Return where each id stands, (n,), or raise InputError naming the first id that is not here."""
@@ -118,8 +123,14 @@ class Index:
 
     def examples(self, positions: NDArray[np.int64], images: NDArray[np.uint8]) -> Examples:
         """Return the records at these positions with their images, (n, 3, S, S)."""
-        known = self._at(positions)
-        return Examples(ids=self.ids[positions], images=images, captions=known.captions, labels=known.labels)
+        known, others = self._at(positions), self.other_captions
+        return Examples(
+            ids=self.ids[positions],
+            images=images,
+            captions=known.captions,
+            labels=known.labels,
+            other_captions=None if others is None else tuple(others[row] for row in positions.tolist()),
+        )
 
     def _at(self, positions: NDArray[np.int64]) -> Annotations:
         captions = self.captions

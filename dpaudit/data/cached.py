@@ -88,6 +88,7 @@ class _Kept:
         self._images = np.empty((capacity, *pattern.images.shape[1:]), dtype=np.uint8)
         self._labels = None if pattern.labels is None else np.empty(capacity, dtype=np.int64)
         self._captions: list[str] | None = None if pattern.captions is None else []
+        self._others: list[tuple[str, ...]] = []
         self._ids: list[str] = []
 
     def add(self, records: Examples) -> None:
@@ -100,15 +101,18 @@ class _Kept:
             self._labels[start:end] = kept.labels
         if self._captions is not None:
             self._captions.extend(kept.captions or ())
+        self._others.extend(kept.other_captions or ((),) * len(kept))
         self._ids.extend(kept.ids.tolist())
         self.slots.update(zip(self._ids[start:], range(start, end), strict=True))
 
     def records(self, slots: NDArray[np.int64]) -> Examples:
         """Return the records in these slots, in this order."""
         captions, rows = self._captions, slots.tolist()
+        others = tuple(self._others[row] for row in rows)
         return Examples(
             ids=np.array([self._ids[row] for row in rows], dtype=np.str_),
             images=self._images[slots],
             captions=None if captions is None else tuple(captions[row] for row in rows),
             labels=None if self._labels is None else self._labels[slots],
+            other_captions=others if any(others) else None,
         )

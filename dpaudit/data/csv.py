@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dpaudit.data.annotations import Index, Indexed
+from dpaudit.data.captions import first_and_others
 from dpaudit.data.columns import AUTO, choose_column, find_column
 from dpaudit.data.decode import check_image_size, decode
 from dpaudit.data.files import check_name, existing, fingerprint
@@ -39,8 +40,8 @@ class _Pair(NamedTuple):
 class CsvPairs(Indexed):
     """Images and captions by row: columns path, caption and, if there is one, label.
 
-    One record = one image with ALL its captions: rows that name the same file are one privacy unit, whose caption is
-    that of its first row (the others are never trained on). Its id is the image's path relative to `root`, by default
+    One record = one image with ALL its captions: rows that name the same file are one privacy unit. Its caption is that
+    of its first row, the others are its `other_captions`. Its id is the image's path relative to `root`, by default
     the list's own folder. A file ending in .tsv is tab-separated, any other comma-separated; both are UTF-8 with a
     header. A column option is a name, "auto" (the usual names), or, for the label, null (do not use).
     """
@@ -78,17 +79,20 @@ class CsvPairs(Indexed):
 
     @cached_property
     def _index(self) -> Index:
-        pairs: dict[str, _Pair] = {}
+        pairs: dict[str, list[_Pair]] = {}
         for name, pair in self._pairs():
-            first = pairs.setdefault(name, pair)
+            same = pairs.setdefault(name, [])
+            same.append(pair)
+            first = same[0]
             if first.label != pair.label:
                 raise self._refusal(pair.line, pair.label, f"{first.label!r}, as in line {first.line} for {name}")
         if not pairs:
             raise InputError("data path", str(self._list), "at least one row below the header")
-        names = [pair.label for pair in pairs.values() if pair.label is not None]
+        names = [same[0].label for same in pairs.values() if same[0].label is not None]
         labels, classes = number_classes(names) if names else (None, None)
-        captions = tuple(pair.caption for pair in pairs.values())
-        return Index(ids=np.array(list(pairs)), captions=captions, labels=labels, classes=classes)
+        captions, others = first_and_others([pair.caption for pair in same] for same in pairs.values())
+        ids = np.array(list(pairs))
+        return Index(ids=ids, captions=captions, labels=labels, classes=classes, other_captions=others)
 
     def _pairs(self) -> Iterator[tuple[str, _Pair]]:
         try:

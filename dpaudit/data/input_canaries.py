@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
@@ -73,7 +74,7 @@ def _mislabelled(source: Source, chosen: NDArray[np.str_], rng: Rng) -> Examples
     steps = [rng.child(number).numpy().integers(1, len(classes)) for number in range(len(chosen))]
     wrong = (records.labels + np.array(steps, dtype=np.int64)) % len(classes)
     ids = _ids("mislabelled", len(chosen))
-    return Examples(ids=ids, images=records.images, captions=records.captions, labels=wrong)
+    return dataclasses.replace(records, ids=ids, labels=wrong)
 
 
 def _miscaptioned(count: int, source: Source, ordered: NDArray[np.str_], rng: Rng) -> Examples:
@@ -81,10 +82,12 @@ def _miscaptioned(count: int, source: Source, ordered: NDArray[np.str_], rng: Rn
     known = annotations_of(source, ordered)
     if known.captions is None:
         raise InputError("input canaries", "miscaptioned", "data with captions")
-    texts = np.unique(known.captions, return_inverse=True)[1]
+    records = source[ordered[:count]]
+    others = records.other_captions or ((),) * count
+    texts = np.array(known.captions)
     borrowed = []
     for number in range(count):
-        other = texts != texts[number]
+        other = ~np.isin(texts, [texts[number], *others[number]])
         if known.labels is not None:
             other &= known.labels != known.labels[number]
         lenders = np.flatnonzero(other)
@@ -92,7 +95,6 @@ def _miscaptioned(count: int, source: Source, ordered: NDArray[np.str_], rng: Rn
             what = "a held-out record with a different caption, of another class where there are classes"
             raise InputError("miscaptioned canary", str(ordered[number]), what)
         borrowed.append(known.captions[int(rng.child(number).numpy().choice(lenders))])
-    records = source[ordered[:count]]
     ids = _ids("miscaptioned", count)
     return Examples(ids=ids, images=records.images, captions=tuple(borrowed), labels=records.labels)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from dpaudit.data.annotations import Index, Indexed
+from dpaudit.data.captions import first_and_others
 from dpaudit.data.columns import AUTO, choose_column, find_column
 from dpaudit.data.decode import check_image_size, decode
 from dpaudit.data.labels import captions_from_classes, check_template, name_labels, number_classes
@@ -50,8 +51,8 @@ class Table(Protocol):
 class ImageTable(Indexed):
     """One record = one row. A format adds `_table` and its own fingerprint.
 
-    Of a list of captions the first is taken. Labels are strings, or integers with names from the class column or from
-    what the format stores. Ids are "row/0", "row/1", ...; `limit` keeps the first rows only, with the classes of the
+    A list of captions is one record's. Labels are strings, or integers with names from the class column or from what
+    the format stores. Ids are "row/0", "row/1", ...; `limit` keeps the first rows only, with the classes of the
     whole. A column option is a name, "auto" (the usual names, if there) or, except for the image, null (do not use).
     caption_template, for example "a photo of a {class}", makes captions from class names instead of reading a column.
     """
@@ -94,16 +95,15 @@ class ImageTable(Indexed):
         labels, classes = self._labels()
         labels = None if labels is None else labels[:count]
         ids = np.array([f"row/{row}" for row in range(count)])
-        return Index(ids=ids, captions=self._captions(labels, classes), labels=labels, classes=classes)
-
-    def _captions(self, labels: NDArray[np.int64] | None, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if self.caption_template is not None:
-            return captions_from_classes(self.caption_template, labels, classes)
+            captions = captions_from_classes(self.caption_template, labels, classes)
+            return Index(ids=ids, captions=captions, labels=labels, classes=classes)
         column = find_column("caption", self.caption_column, self._table.columns)
         if column is None:
-            return None
+            return Index(ids=ids, labels=labels, classes=classes)
         cells = self._table.values(column)[: self.limit]
-        return tuple(_caption(column, row, cell) for row, cell in enumerate(cells))
+        captions, others = first_and_others(_captions(column, row, cell) for row, cell in enumerate(cells))
+        return Index(ids=ids, captions=captions, labels=labels, classes=classes, other_captions=others)
 
     def _labels(self) -> tuple[NDArray[np.int64] | None, tuple[str, ...] | None]:
         label = find_column("label", self.label_column, self._table.columns)
@@ -121,11 +121,11 @@ class ImageTable(Indexed):
         return name_labels(values, [str(name) for name in names])
 
 
-def _caption(column: str, row: int, cell: Any) -> str:
-    first = cell[0] if isinstance(cell, list) and cell else cell
-    if not isinstance(first, str):
+def _captions(column: str, row: int, cell: Any) -> list[str]:
+    texts = cell if isinstance(cell, list) else [cell]
+    if not texts or not all(isinstance(text, str) for text in texts):
         raise InputError(f"data column {column}", f"row/{row}: {cell!r}", "a text or a list of texts")
-    return first
+    return texts
 
 
 def _label_values(column: str, values: list[Any]) -> list[Any]:

@@ -7,11 +7,12 @@ import re
 import tarfile
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from dpaudit.data.annotations import Index, Indexed
+from dpaudit.data.captions import first_and_others
 from dpaudit.data.decode import check_image_size, decode
 from dpaudit.data.files import IMAGE_SUFFIXES, check_name, existing, fingerprint
 from dpaudit.data.labels import number_classes
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WebDataset"]
 
+_Value = TypeVar("_Value")
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -34,7 +36,7 @@ class _Sample(NamedTuple):
     shard: Path
     offset: int
     size: int
-    caption: str | None
+    captions: tuple[str, ...] | None
     label: str | None
 
 
@@ -43,9 +45,9 @@ class WebDataset(Indexed):
     """Samples of tar shards; one record = the files of one key: an image, and beside it .txt, .json or .cls.
 
     path: a folder of *.tar, one tar, or a pattern such as "shards/{00000..00099}.tar". Ids are "shard/key". Caption:
-    the .txt file, or the field `caption` of the .json file; label: the .cls file. The shards are read once, from end to
-    end, to find where each image starts; then every record is one seek away, as Poisson sampling needs. They are never
-    streamed: a stream through a shuffle buffer would not be the sampling that is accounted for.
+    the .txt file, or the field `caption` of the .json file, a text or a list; label: the .cls file. The shards are read
+    once, from end to end, to find where each image starts; then every record is one seek away, as Poisson sampling
+    needs. They are never streamed: a stream through a shuffle buffer would not be the sampling that is accounted for.
     """
 
     path: str
@@ -89,14 +91,14 @@ class WebDataset(Indexed):
         samples = self._samples
         if not samples:
             raise InputError("data path", self.path, "shards with at least one image")
-        captions = self._all_or_none(
-            "caption (.txt, or a caption in .json)", [each.caption for each in samples.values()]
-        )
+        said = self._all_or_none("caption (.txt, or a caption in .json)", [each.captions for each in samples.values()])
+        captions, others = (None, None) if said is None else first_and_others(said)
         names = self._all_or_none("label (.cls)", [each.label for each in samples.values()])
         labels, classes = (None, None) if names is None else number_classes(names)
-        return Index(ids=np.array(list(samples)), captions=captions, labels=labels, classes=classes)
+        ids = np.array(list(samples))
+        return Index(ids=ids, captions=captions, labels=labels, classes=classes, other_captions=others)
 
-    def _all_or_none(self, what: str, values: list[str | None]) -> tuple[str, ...] | None:
+    def _all_or_none(self, what: str, values: list[_Value | None]) -> tuple[_Value, ...] | None:
         there = tuple(value for value in values if value is not None)
         if there and len(there) < len(values):
             without = list(self._samples)[values.index(None)]
@@ -118,17 +120,27 @@ def _samples(shard: Path) -> Iterator[tuple[str, _Sample]]:
                     key, files = stem, {}
                 files[suffix] = member if suffix in IMAGE_SUFFIXES else _text(tar, member, suffix)
             yield from _sample(shard, key, files)
+            _check_end(shard, tar.offset)
     except (tarfile.TarError, OSError) as error:
         raise InputError("data path", str(shard), f"a readable, uncompressed tar file ({error})") from error
+
+
+def _check_end(shard: Path, offset: int) -> None:
+    """Raise InputError unless the block behind the last file is the end mark: tarfile does not mind that it is cut."""
+    with shard.open("rb") as file:
+        file.seek(offset)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise InputError("data path", str(shard), "a whole tar file: this one ends before its end mark")
 
 
 def _sample(shard: Path, key: str, files: dict[str, Any]) -> Iterator[tuple[str, _Sample]]:
     image = next((file for suffix, file in files.items() if suffix in IMAGE_SUFFIXES), None)
     if image is not None:
-        caption = files.get(".txt") or files.get(".json")
+        captions = files.get(".txt") or files.get(".json")
+        label = files.get(".cls")
         yield (
             check_name(f"{shard.stem}/{key}"),
-            _Sample(shard, image.offset_data, image.size, caption, files.get(".cls")),
+            _Sample(shard, image.offset_data, image.size, captions, label[0] if label else None),
         )
 
 
@@ -139,20 +151,22 @@ def _split(name: str) -> tuple[str, str]:
     return folder + slash + stem, (dot + rest).lower()
 
 
-def _text(tar: tarfile.TarFile, member: tarfile.TarInfo, suffix: str) -> str | None:
-    """Return a caption or class name, or None for a file that holds neither."""
+def _text(tar: tarfile.TarFile, member: tarfile.TarInfo, suffix: str) -> tuple[str, ...] | None:
+    """Return captions, or one class name; None for a file that holds neither."""
     if suffix not in {".txt", ".json", ".cls"}:
         return None
     opened = tar.extractfile(member)
     try:
         text = "" if opened is None else opened.read().decode()
         if suffix != ".json":
-            return text.strip()
+            return (text.strip(),) if text.strip() else None
         found = json.loads(text)
     except ValueError as error:
         raise InputError("data file", member.name, f"text in UTF-8, JSON if so named ({error})") from error
-    caption = found.get("caption") if isinstance(found, dict) else None
-    return caption if isinstance(caption, str) else None
+    said = found.get("caption") if isinstance(found, dict) else None
+    every = said if isinstance(said, list) else [said]
+    texts = tuple(text for text in every if isinstance(text, str))
+    return texts if texts and len(texts) == len(every) else None
 
 
 def _read(sample: _Sample) -> bytes:

@@ -193,8 +193,9 @@ def scaling(rule: ClippingRule, norms: Mapping[str, Tensor], clip: float) -> Sca
     members = [[at for at, group in enumerate(groups) if group == each] for each in range(max(groups) + 1)]
     by_group = torch.stack([torch.linalg.vector_norm(stacked[:, at], dim=1) for at in members], dim=1)
     factors = rule.factors(by_group, clip)
+    columns = factors.unbind(1)
     return Scaling(
-        factors={name: factors[:, group] for name, group in zip(norms, groups, strict=True)},
+        factors={name: columns[group] for name, group in zip(norms, groups, strict=True)},
         norms=torch.linalg.vector_norm(by_group, dim=1),
         contributions=torch.linalg.vector_norm(by_group * factors, dim=1),
     )

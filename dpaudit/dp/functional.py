@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dpaudit.dp.clipping import ClippingRule, Losses
     from dpaudit.dp.tensors import Batch, Gradients
 
-__all__ = ["functional_sum"]
+__all__ = ["functional_sum", "gradients_by_record"]
 
 _FLAT = Flat()
 
@@ -25,13 +25,13 @@ _FLAT = Flat()
 def functional_sum(model: nn.Module, losses: Losses, batch: Batch, clip: float, rule: ClippingRule = _FLAT) -> Clipped:
     """Return the clipped sum from n gradients that are computed together."""
     batch_length(batch)
-    gradients, values = _record_gradients(Objective(model, losses), batch)
+    gradients, values = gradients_by_record(Objective(model, losses), batch)
     scaled = scaling(rule, {name: tensor_norms(gradient) for name, gradient in gradients.items()}, clip)
     total = {name: _weighted_sum(scaled.factors[name], gradient) for name, gradient in gradients.items()}
     return Clipped(gradients=total, norms=scaled.norms, losses=values, contributions=scaled.contributions)
 
 
-def _record_gradients(objective: Objective, batch: Batch) -> tuple[Gradients, Tensor]:
+def gradients_by_record(objective: Objective, batch: Batch) -> tuple[Gradients, Tensor]:
     """Return the gradient of each record, name -> (n, ...), and the losses, (n,)."""
 
     def loss(parameters: Gradients, record: Batch) -> Tensor:

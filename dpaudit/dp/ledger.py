@@ -26,6 +26,7 @@ class LedgerRow:
     drawn: real records in the step. clip_norm: C, infinity = nothing clipped. noise_std: of the noise on the sum.
     divisor: what the noisy sum was divided by. loss: mean over the drawn, None if none was. clipped_fraction: share of
     the drawn whose norm was above C. max_clipped_norm: largest norm that entered the sum, None if none was clipped.
+    Both are None for a trainer of whole batches, whose records have no norm of their own.
     noise_sum_of_squares, noise_count: of what was added to all tensors; their ratio estimates noise_std^2.
     """
 
@@ -36,7 +37,7 @@ class LedgerRow:
     sampling_rate: float
     divisor: int
     loss: float | None
-    clipped_fraction: float
+    clipped_fraction: float | None
     max_clipped_norm: float | None
     noise_sum_of_squares: float
     noise_count: int

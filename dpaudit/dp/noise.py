@@ -151,5 +151,6 @@ def _on_grid(values: Tensor, std: float) -> Tensor:
 
 def _measure(noise: Tensor) -> NoiseMeasure:
     # in float64 without a float64 copy; a float32 sum of 5e6 squares is off by 3e-5, as much as its spread
-    norm = float(torch.linalg.vector_norm(noise.detach(), dtype=torch.float64))
+    noise = noise.detach().cpu() if noise.device.type == "mps" else noise.detach()
+    norm = float(torch.linalg.vector_norm(noise, dtype=torch.float64))
     return NoiseMeasure(norm**2, noise.numel())

@@ -84,12 +84,11 @@ class Group:
         self.waiting = True
 
     def add(self, tensors: Iterable[Tensor]) -> None:
-        """Replace each tensor by its sum over all processes, in place; all get the same bits."""
+        """Replace each tensor by its sum over all processes, in place; all get the same bits. It goes by the CPU."""
         with self._connected():
-            under_way = [dist.all_reduce(tensor, async_op=True) for tensor in tensors]
-            for work in under_way:
-                if work is not None:
-                    work.wait()
+            under_way = [_Sent(tensor) for tensor in tensors]
+            for sent in under_way:
+                sent.arrive()
 
     def check(self, error: DpauditError | None) -> None:
         """Raise the error, or say which other process had one; to be called by all at the same point."""
@@ -155,6 +154,20 @@ class Group:
                 f"{self._name} stopped, because it lost another process of this run (killed, failed or out of reach); "
                 "the same command continues at the last checkpoint, with any number of processes"
             ) from error
+
+
+class _Sent:
+    """A tensor on its way: what lies on a GPU travels as a copy, for gloo reads the memory of the CPU."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor, self._copy = tensor, tensor.cpu()
+        self._work = dist.all_reduce(self._copy, async_op=True)
+
+    def arrive(self) -> None:
+        if self._work is not None:
+            self._work.wait()
+        if self._copy is not self._tensor:
+            self._tensor.copy_(self._copy)
 
 
 _JOINED: ContextVar[Group | None] = ContextVar("joined", default=None)

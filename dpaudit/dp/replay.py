@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import torch
 
-from dpaudit.dp.tensors import Gradients
+from dpaudit.dp.tensors import Gradients, in_float64
 from dpaudit.errors import DpauditError
 
 if TYPE_CHECKING:
@@ -26,7 +26,17 @@ if TYPE_CHECKING:
 
     from dpaudit.mechanism import Adjacency
 
-__all__ = ["ROUNDING", "Difference", "NoiselessSum", "Pair", "neighbours", "replay", "shared_noise", "worst"]
+__all__ = [
+    "ROUNDING",
+    "Difference",
+    "NoiselessSum",
+    "Pair",
+    "distance",
+    "neighbours",
+    "replay",
+    "shared_noise",
+    "worst",
+]
 
 #: ids of a batch of n >= 0 records -> what the step would release without noise, times its public divisor
 NoiselessSum: TypeAlias = Callable[[tuple[str, ...]], Gradients]
@@ -78,11 +88,11 @@ def replay(
     sums = _Kept(released)
     found = []
     for adjacency, first, second in pairs:
-        distance = _distance(sums(first), sums(second))
-        if not math.isfinite(distance):
+        apart = distance(sums(first), sums(second))
+        if not math.isfinite(apart):
             raise DpauditError(f"a released sum of {first} or {second} is not finite, so nothing can be replayed")
         limit = declared(adjacency)
-        found.append(Difference(adjacency=adjacency, first=first, second=second, distance=distance, declared=limit))
+        found.append(Difference(adjacency=adjacency, first=first, second=second, distance=apart, declared=limit))
     return tuple(found)
 
 
@@ -147,10 +157,10 @@ class _Kept:
         return self._sums[ids]
 
 
-def _distance(first: Gradients, second: Gradients) -> float:
+def distance(first: Gradients, second: Gradients) -> float:
     """Return the L2 norm of the difference over all tensors; both have the same ones."""
     if first.keys() != second.keys():
         odd = ", ".join(sorted(first.keys() ^ second.keys()))
         raise DpauditError(f"neighbouring batches release different tensors: {odd} is in one of them only")
-    squares = [float(torch.linalg.vector_norm((first[name] - second[name]).double())) ** 2 for name in first]
+    squares = [float(torch.linalg.vector_norm(in_float64(first[name] - second[name]))) ** 2 for name in first]
     return math.sqrt(math.fsum(squares))

@@ -14,18 +14,22 @@ from dpaudit.dp.functional import functional_sum
 from dpaudit.dp.ledger import LedgerRow
 from dpaudit.dp.loop import unclipped_sum
 from dpaudit.dp.noise import Noise, NoiseMeasure
+from dpaudit.dp.objective import batch_length
 from dpaudit.dp.processes import Alone, Processes
 from dpaudit.dp.sampling import sampler
+from dpaudit.dp.step_coins import seen
 from dpaudit.dp.tensors import Batch, Gradients, trainable
 from dpaudit.dp.total import Measured, Total
 from dpaudit.errors import DpauditError, InputError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from dpaudit.canaries import Family
     from dpaudit.dp.audit_block import GradientCanaries
     from dpaudit.dp.clipping import Clipped, ClippedSum, Losses
+    from dpaudit.dp.step_coins import StepCoins
+    from dpaudit.dp.whole_batch import WholeBatch
     from dpaudit.mechanism import Mechanism
     from dpaudit.rng import Rng
 
@@ -48,6 +52,10 @@ class Release:
     row: LedgerRow
 
 
+def _no_losses(model: nn.Module, batch: Batch) -> Tensor:  # noqa: ARG001 (the signature of losses)
+    raise DpauditError("this step was given no losses")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DpStep:
     """A mechanism made executable. Holds no state: step t is the same whichever steps ran before.
@@ -55,12 +63,14 @@ class DpStep:
     members: (dataset_size,) who is in, in the public ordering of all records that could be in.
     sampling, noise: secret keys. micro_batch: records that are loaded and differentiated together, of no effect on the
     result but rounding. secure: see `dpaudit.dp.noise`. processes: they share the micro-batches of a step, and each
-    gets the whole release. The noise std is noise_multiplier * clip_norm; the divisor is the mechanism's batch_size,
-    whatever was drawn. Infinite clip norm and no noise: the ordinary gradient.
+    gets the whole release. The noise std is noise_multiplier * noise_unit (None: the clip norm); the divisor is the
+    mechanism's batch_size, whatever was drawn. Infinite clip norm and no noise: the ordinary gradient.
+    whole: a trainer of whole batches, in place of losses, engine and micro_batch. inserted: one more record, in or out
+    of each step by a coin.
     """
 
     mechanism: Mechanism
-    losses: Losses
+    losses: Losses = _no_losses
     members: NDArray[np.bool_]
     sampling: Rng
     noise: Rng
@@ -69,6 +79,9 @@ class DpStep:
     canaries: tuple[GradientCanaries, ...] = ()
     secure: bool = False
     processes: Processes = field(default_factory=Alone)
+    noise_unit: float | None = None
+    whole: WholeBatch | None = None
+    inserted: StepCoins | None = None
 
     def __post_init__(self) -> None:
         if self.members.shape != (self.mechanism.dataset_size,) or self.members.dtype != np.bool_:
@@ -76,14 +89,16 @@ class DpStep:
             raise InputError("members", found, f"{self.mechanism.dataset_size} booleans, one per record")
         if self.micro_batch < 1:
             raise InputError("micro_batch", self.micro_batch, "at least 1")
+        if self.inserted is not None and len(self.inserted.members) != self.mechanism.steps:
+            raise InputError("coins of steps", len(self.inserted.members), f"{self.mechanism.steps}, one per step")
         if math.isinf(self.mechanism.clip_norm) and (self.mechanism.noise_multiplier > 0 or self.canaries):
             raise InputError("clip_norm", self.mechanism.clip_norm, "a finite number with noise or gradient canaries")
 
     @property
     def noise_std(self) -> float:
         """Return the standard deviation of the noise on each coordinate of the sum."""
-        multiplier = self.mechanism.noise_multiplier
-        return multiplier * self.mechanism.clip_norm if multiplier > 0 else 0.0
+        multiplier, unit = self.mechanism.noise_multiplier, self.noise_unit or self.mechanism.clip_norm
+        return multiplier * unit if multiplier > 0 else 0.0
 
     def drawn(self, step: int) -> NDArray[np.int64]:
         """Return the positions of the members that are in the step, ascending."""
@@ -94,14 +109,28 @@ class DpStep:
 
     def __call__(self, step: int, model: nn.Module, load: Load) -> Release:
         """Return what the step releases; the model is not changed."""
-        sums, measured = self._sum_of(step, model, load)
+        sums, measured, pair = self._computed(step, model, load)
         self._add_canaries(step, sums)
         gradients, noise = self._privatised(step, sums)
         canaries: dict[Family, NDArray[np.float32]] = {
             canary.placement.family: canary.placement.read(gradients) for canary in self.canaries
         }
+        if self.inserted is not None and pair is not None:
+            canaries[self.inserted.family] = seen(pair, gradients, self.mechanism.batch_size)
         released = {name: gradients[name] for name in trainable(model)}
         return Release(gradients=released, canaries=canaries, row=self._row(step, measured, noise))
+
+    def _computed(
+        self, step: int, model: nn.Module, load: Load
+    ) -> tuple[Gradients, Measured, tuple[Gradients, Gradients] | None]:
+        """Return the sum without noise, what is known of it, and the neighbours between which a coin chose."""
+        if self.whole is not None:
+            return self._sum_of_whole(self.whole, step, model, load)
+        sums, measured = self._sum_of(step, model, load)
+        if self.inserted is None:
+            return sums, measured, None
+        pair = self.inserted.neighbours(step, model, None, sums)
+        return self.inserted.chosen(step, pair), measured, pair
 
     def _sum_of(self, step: int, model: nn.Module, load: Load) -> tuple[Gradients, Measured]:
         """Return the sum over the drawn records, to which every process adds whole micro-batches."""
@@ -115,6 +144,22 @@ class DpStep:
             failure = error
         self.processes.check(failure)
         return total.over(self.processes)
+
+    def _sum_of_whole(
+        self, whole: WholeBatch, step: int, model: nn.Module, load: Load
+    ) -> tuple[Gradients, Measured, tuple[Gradients, Gradients] | None]:
+        """Return the same of a trainer that bounds its sum itself; all processes would compute it, so there is one."""
+        drawn = self.drawn(step)
+        batch = load(drawn) if len(drawn) else None
+        try:
+            records = 0 if batch is None else batch_length(batch)
+            if self.inserted is None:
+                sums = whole.sums(model, batch, self.mechanism.clip_norm)
+                return sums, whole.measured(model, batch, records), None
+            pair = self.inserted.neighbours(step, model, batch, None)
+            return self.inserted.chosen(step, pair), whole.unmeasured(records), pair
+        except DpauditError as error:
+            raise DpauditError(f"step {step}: {error}") from error
 
     def _clipped(self, model: nn.Module, positions: NDArray[np.int64], load: Load) -> Clipped:
         batch = load(positions)
@@ -147,11 +192,17 @@ class DpStep:
             sampling_rate=self.mechanism.sampling_rate,
             divisor=self.mechanism.batch_size,
             loss=measured.loss,
-            clipped_fraction=measured.clipped / measured.records if measured.records else 0.0,
+            clipped_fraction=_share(measured),
             max_clipped_norm=measured.largest,
             noise_sum_of_squares=noise.sum_of_squares,
             noise_count=noise.count,
         )
+
+
+def _share(measured: Measured) -> float | None:
+    if measured.clipped is None:
+        return None
+    return measured.clipped / measured.records if measured.records else 0.0
 
 
 def assign(model: nn.Module, gradients: Gradients) -> None:

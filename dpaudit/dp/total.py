@@ -15,6 +15,7 @@ import torch
 
 from dpaudit.dp.clipping import zero_sums
 from dpaudit.dp.processes import Alone
+from dpaudit.dp.tensors import in_float64
 from dpaudit.errors import DpauditError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ExactSum", "Measured", "Total"]
 
 _MOST_BITS = 48
-_BLOCK = 1 << 16
+_BLOCK, _GPU_BLOCK = 1 << 16, 1 << 24
 _RECORDS, _LOSS, _CLIPPED, _LARGEST = range(4)
 
 
@@ -41,27 +42,27 @@ class ExactSum:
     """
 
     def __init__(self, model: nn.Module, mechanism: Mechanism, parts: int) -> None:
-        self._dtypes = {name: tensor.dtype for name, tensor in zero_sums(model).items()}
+        self._like = {name: (tensor.device, tensor.dtype) for name, tensor in zero_sums(model).items()}
         self._unit: float | None = None
         self._sums = zero_sums(model)
         if parts > 1:
             whole = mechanism.is_clipped
             self._unit = _unit(mechanism) if whole else None
             kind = torch.int64 if whole else torch.float64
-            self._sums = {name: tensor.to(kind) for name, tensor in self._sums.items()}
+            self._sums = {name: in_float64(tensor).to(kind) for name, tensor in self._sums.items()}
 
     def add(self, gradients: Gradients) -> None:
         """Add the sum of one micro-batch."""
         for name, tensor in gradients.items():
             if self._unit is None:
-                self._sums[name] += tensor
+                self._sums[name] += tensor.to(self._sums[name].device)
             else:
                 _add_whole(self._sums[name], tensor, self._unit)
 
     def over(self, processes: Processes) -> Gradients:
         """Return the sum over all processes; this object is then used up."""
         processes.add(self._sums.values())
-        return {name: self._read(tensor).to(self._dtypes[name]) for name, tensor in self._sums.items()}
+        return {name: _returned(self._read(tensor), *self._like[name]) for name, tensor in self._sums.items()}
 
     def _read(self, total: Tensor) -> Tensor:
         return total if self._unit is None else total.double() * self._unit
@@ -70,11 +71,16 @@ class ExactSum:
 def _add_whole(total: Tensor, tensor: Tensor, unit: float) -> None:
     """Add a tensor to a contiguous total of whole units; a unit is a power of two, so only the last place is rounded.
 
-    In blocks that stay in the processor's cache, which takes a quarter of the time.
+    In blocks that stay in the processor's cache, which takes a quarter of the time; a GPU would wait for each.
     """
-    blocks = torch.split(total.view(-1), _BLOCK)
-    for block, part in zip(blocks, torch.split(tensor.reshape(-1), _BLOCK), strict=True):
-        block.add_((part.to(torch.float64) * (1 / unit)).round_().to(torch.int64))
+    size = _BLOCK if total.device.type == "cpu" else _GPU_BLOCK
+    blocks = torch.split(total.view(-1), size)
+    for block, part in zip(blocks, torch.split(tensor.reshape(-1), size), strict=True):
+        block.add_((in_float64(part) * (1 / unit)).round_().to(torch.int64))
+
+
+def _returned(total: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return total.to(dtype).to(device)  # one after the other: not every device has float64
 
 
 def _unit(mechanism: Mechanism) -> float:
@@ -87,13 +93,13 @@ def _unit(mechanism: Mechanism) -> float:
 class Measured:
     """What the ledger says of a batch.
 
-    loss: mean over its records, None without any. clipped: records whose norm was above C. largest: norm that entered
-    the sum, None if none was clipped.
+    loss: mean over its records, None without any. clipped: records whose norm was above C, None where records have no
+    norm of their own. largest: norm that entered the sum, None if none was clipped.
     """
 
     records: int
     loss: float | None
-    clipped: int
+    clipped: int | None
     largest: float | None
 
 
@@ -107,7 +113,7 @@ class Total:
 
     def add(self, part: int, clipped: Clipped) -> None:
         """Add micro-batch number `part`; DpauditError if its loss is no number."""
-        loss = float(clipped.losses.double().sum())
+        loss = float(in_float64(clipped.losses).sum())
         if not math.isfinite(loss):
             raise DpauditError(f"step {self._step}: the loss is {loss}")
         self._sum.add(clipped.gradients)

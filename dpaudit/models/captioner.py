@@ -54,7 +54,7 @@ class Size:
         )
 
 
-#: DP-Cap's sizes, and `micro` for 16 x 16 images.
+#: DP-Cap's sizes, `micro` for 16 x 16 images and `mini` for 32 x 32.
 SIZES = {
     "micro": Size(
         width=64,
@@ -65,6 +65,17 @@ SIZES = {
         decoder_depth=2,
         context=16,
         image_size=16,
+        patch_size=4,
+    ),
+    "mini": Size(
+        width=128,
+        depth=4,
+        heads=4,
+        decoder_width=128,
+        decoder_heads=4,
+        decoder_depth=2,
+        context=24,
+        image_size=32,
         patch_size=4,
     ),
     "nano": Size(width=192, depth=12, heads=6, decoder_width=192, decoder_heads=6),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, relu
 
 from dpaudit.errors import InputError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from dpaudit.data.examples import Examples
 
-__all__ = ["Classifier", "SoftmaxRegression", "class_losses", "labels_of"]
+__all__ = ["Classifier", "Perceptron", "SoftmaxRegression", "class_losses", "labels_of"]
 
 
 class Classifier(Protocol):
@@ -40,6 +40,27 @@ class SoftmaxRegression(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Return the pixels, (n, 3 S S)."""
         return images.flatten(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits, (n, classes)."""
+        logits: Tensor = self.head(self.features(images))
+        return logits
+
+
+class Perceptron(nn.Module):
+    """Images (n, 3, S, S) -> logits (n, classes) through one hidden layer of `width` rectifiers, its features.
+
+    Small enough that hundreds are trained in a minute: what attacks with many references are tried on.
+    """
+
+    def __init__(self, *, classes: int, image_size: int, width: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(3 * image_size**2, width)
+        self.head = nn.Linear(width, classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the hidden layer, (n, width)."""
+        return relu(self.hidden(images.flatten(1)))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, (n, classes)."""

@@ -1,9 +1,9 @@
-"""Images between 8-bit pixels and what a network reads: ImageNet's normalisation, random crops and flips."""
+"""Images between 8-bit pixels and what a network reads: normalised pixels, random crops and flips."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -18,10 +18,37 @@ if TYPE_CHECKING:
     from dpaudit.data.examples import Examples
     from dpaudit.rng import Rng
 
-__all__ = ["Crops", "cropped", "draw_crops", "normalised", "pixels", "pixels_of"]
+__all__ = [
+    "CLIP",
+    "IMAGENET",
+    "NORMALISATIONS",
+    "Crops",
+    "Statistics",
+    "cropped",
+    "draw_crops",
+    "normalised",
+    "pixels",
+    "pixels_of",
+]
 
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
+
+class Statistics(NamedTuple):
+    """Mean and standard deviation of each channel of some public images, pixels in [0, 1]."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+#: of the images that OpenAI's CLIP was trained on, and open_clip's default
+CLIP = Statistics((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+#: what open_clip's weights were trained with: CLIPA's ImageNet's, SigLIP's and PE's a half, MobileCLIP's none
+NORMALISATIONS = {
+    "clip": CLIP,
+    "imagenet": IMAGENET,
+    "half": Statistics((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "none": Statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
 _ATTEMPTS = 10
 _MOST_STRETCHED = 4 / 3
 
@@ -33,19 +60,19 @@ def pixels_of(examples: Examples, side: int) -> Tensor:
     return torch.tensor(examples.images)  # copies: a view of a read-only array would warn
 
 
-def normalised(images: Tensor) -> Tensor:
-    """Return uint8 (n, 3, S, S) as float32 with ImageNet's mean 0 and standard deviation 1 per channel.
+def normalised(images: Tensor, statistics: Statistics = IMAGENET) -> Tensor:
+    """Return uint8 (n, 3, S, S) as float32; images with these statistics get mean 0 and deviation 1 per channel.
 
     >>> normalised(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))[0, :, 0, 0]
     tensor([-2.1179, -2.0357, -1.8044])
     """
-    mean, std = _statistics(images.device)
+    mean, std = _tensors(statistics, images.device)
     return (images.float() / 255 - mean) / std
 
 
 def pixels(images: Tensor) -> Tensor:
-    """Return normalised images as uint8, clipped to the range of a pixel."""
-    mean, std = _statistics(images.device)
+    """Return images that ImageNet's statistics normalised as uint8, clipped to the range of a pixel."""
+    mean, std = _tensors(IMAGENET, images.device)
     return ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -92,6 +119,7 @@ def cropped(images: Tensor, crops: Crops) -> Tensor:
     return grid_sample(images, grid, mode="bicubic", padding_mode="border", align_corners=False)
 
 
-def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+def _tensors(statistics: Statistics, device: torch.device) -> tuple[Tensor, Tensor]:
     shape = (3, 1, 1)
-    return torch.tensor(_MEAN, device=device).reshape(shape), torch.tensor(_STD, device=device).reshape(shape)
+    mean, std = statistics
+    return torch.tensor(mean, device=device).reshape(shape), torch.tensor(std, device=device).reshape(shape)

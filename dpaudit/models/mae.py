@@ -23,6 +23,7 @@ CHANNELS = 3
 class Size:
     """An architecture. Widths are multiples of 4 and of their heads; image_size and patch_size are sides in pixels.
 
+    qkv_bias: of the encoder's query, key and value, which DP-Cap's encoder has not.
     branch_scale: what the last layer of every residual branch starts with, as a part of its Xavier weights. 1 is the
     original; less lets a small model learn in fewer steps, as its blocks start near the identity.
     """
@@ -36,6 +37,7 @@ class Size:
     image_size: int = 224
     patch_size: int = 16
     branch_scale: float = 1.0
+    qkv_bias: bool = True
 
     @property
     def side(self) -> int:
@@ -53,7 +55,7 @@ class Size:
         return CHANNELS * self.patch_size**2
 
 
-#: ViP's sizes (its Nano, Tiny and Small are not DeiT's), and `micro` for 16 x 16 images.
+#: ViP's sizes (its Nano, Tiny and Small are not DeiT's), `micro` for 16 x 16 images and `mini` for 32 x 32.
 SIZES = {
     "micro": Size(
         width=64,
@@ -63,6 +65,17 @@ SIZES = {
         decoder_depth=1,
         decoder_heads=4,
         image_size=16,
+        patch_size=4,
+        branch_scale=0.2,
+    ),
+    "mini": Size(
+        width=128,
+        depth=4,
+        heads=4,
+        decoder_width=64,
+        decoder_depth=1,
+        decoder_heads=4,
+        image_size=32,
         patch_size=4,
         branch_scale=0.2,
     ),
@@ -146,7 +159,7 @@ class _Encoder(nn.Module):
         self.embed = nn.Linear(size.patch_values, size.width)
         self.token = Learned(torch.randn(1, size.width) * 0.02)
         self.positions = Learned(sincos_positions(size.side, size.width), trained=train_positions)
-        self.blocks = nn.ModuleList(Block(size.width, size.heads) for _ in range(size.depth))
+        self.blocks = nn.ModuleList(Block(size.width, size.heads, qkv_bias=size.qkv_bias) for _ in range(size.depth))
         self.norm = nn.LayerNorm(size.width, eps=1e-6)
 
     def layers(self, patches: Tensor, where: Tensor) -> list[Tensor]:

@@ -147,7 +147,7 @@ class ImageTower(nn.Module):
 
 
 class TextTower(nn.Module):
-    """A causal transformer over texts; a text is embedded at its end token, the one with the highest number.
+    """A causal transformer over texts; a text is embedded at its end token, in CLIP the one with the highest number.
 
     >>> tower = TextTower(TextSize(width=32, depth=1, heads=2, outputs=10, vocabulary=50, context=8))
     >>> tower(torch.ones(2, 8, dtype=torch.int64)).shape
@@ -164,9 +164,13 @@ class TextTower(nn.Module):
         self.norm = nn.LayerNorm(size.width, eps=size.epsilon)
         self.head = nn.Linear(size.width, size.outputs, bias=False)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return the embedding of each text, (n, outputs), from its tokens (n, context), int64."""
+    def forward(self, tokens: Tensor, ends: Tensor | None = None) -> Tensor:
+        """Return the embedding of each text, (n, outputs), from its tokens (n, context), int64.
+
+        ends: (n,) int64, where the end tokens stand; None = at the highest number.
+        """
         x = self.norm(self.blocks(self.embedding(tokens) + self.positions(len(tokens))))
-        end = tokens.argmax(dim=1).reshape(-1, 1, 1).expand(-1, 1, x.shape[2])
+        at = tokens.argmax(dim=1) if ends is None else ends
+        end = at.reshape(-1, 1, 1).expand(-1, 1, x.shape[2])
         embedding: Tensor = self.head(x.gather(1, end).squeeze(1))
         return embedding

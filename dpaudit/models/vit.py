@@ -33,12 +33,15 @@ class Learned(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block, (n, tokens, width) -> the same: attention, then a GELU MLP four times as wide."""
+    """Pre-norm transformer block, (n, tokens, width) -> the same: attention, then a GELU MLP four times as wide.
 
-    def __init__(self, width: int, heads: int) -> None:
+    qkv_bias: of query, key and value.
+    """
+
+    def __init__(self, width: int, heads: int, *, qkv_bias: bool = True) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attention = _Attention(width, heads)
+        self.attention = _Attention(width, heads, qkv_bias=qkv_bias)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.widen = nn.Linear(width, 4 * width)
         self.narrow = nn.Linear(4 * width, width)
@@ -57,12 +60,12 @@ class Block(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Multi-head self-attention over all tokens, with bias in query, key and value."""
+    """Multi-head self-attention over all tokens."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, *, qkv_bias: bool) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:

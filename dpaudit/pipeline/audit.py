@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from dpaudit.canaries import STEP_FAMILIES
 from dpaudit.discovery import configure
 from dpaudit.errors import InputError
+from dpaudit.executors import Executor
 from dpaudit.mechanism import Mechanism
-from dpaudit.plugins import PerExampleTrainer
 from dpaudit.recipes.recipe import AttackEntry
 from dpaudit.results import Plan, Promise, Value
 from dpaudit.rng import Rng
@@ -20,10 +21,13 @@ from dpaudit.training.public_data import open_public, start_fingerprint
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import torch
+
     from dpaudit.plugins import Attack, Dataset, Needs
     from dpaudit.recipes.recipe import LoadedRecipe, Recipe
+    from dpaudit.training.declared import AnyTrainer
+    from dpaudit.training.job import Job
     from dpaudit.training.population import Population, Sizes
-    from dpaudit.training.train import Job
 
 __all__ = ["Audit", "NamedAttack", "Planned"]
 
@@ -53,10 +57,15 @@ class NamedAttack:
 
 @dataclass(frozen=True)
 class Audit:
-    """What every stage is given. Reading `trainer` or a job imports torch; the rest does not."""
+    """What every stage is given. Reading `trainer`, `device` or a job imports torch; the rest does not.
+
+    asked_device: where this call computes, in place of the recipe's device. executor: where it trains references.
+    """
 
     folder: RunFolder
     loaded: LoadedRecipe
+    asked_device: str | None = None
+    executor: Executor = field(default_factory=Executor)
 
     @property
     def recipe(self) -> Recipe:
@@ -81,15 +90,15 @@ class Audit:
     @cached_property
     def key(self) -> str:
         """Return the hash of all that a trained run and its attacks depend on."""
-        recipe = self.recipe.model_dump(mode="json", exclude={"report"})
+        recipe = self.recipe.model_dump(mode="json", exclude={"report": True, "compute": {"device"}})
         return content_key("dpaudit", 1, recipe, self.fingerprint, self.start_fingerprint)
 
     @property
     def start_key(self) -> str:
         """Return the hash of all that the weights of step 0 and what is known of them depend on."""
         whole = self.recipe.model_dump(mode="json", include={"seed", "trainer", "start"})
-        micro_batch = self.recipe.privacy.physical_batch_size
-        return content_key("start", 1, whole, micro_batch, self.fingerprint, self.start_fingerprint)
+        how = (self.recipe.privacy.physical_batch_size, self.recipe.compute.precision)
+        return content_key("start", 1, whole, *how, self.fingerprint, self.start_fingerprint)
 
     @property
     def start(self) -> Path | None:
@@ -102,14 +111,22 @@ class Audit:
         return Rng.from_seed(self.recipe.seed)
 
     @cached_property
-    def trainer(self) -> PerExampleTrainer:
+    def trainer(self) -> AnyTrainer:
         """Return the trainer."""
-        trainer = configure("trainers", self.recipe.trainer, self.loaded.where.at("trainer"))
-        if not isinstance(trainer, PerExampleTrainer):
-            raise self.loaded.where.refusal(
-                "trainer.name", self.recipe.trainer.name, "a trainer with one loss per record"
-            )
-        return trainer
+        return configure("trainers", self.recipe.trainer, self.loaded.where.at("trainer"))
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Return where this call computes; InputError where there is no such device."""
+        from dpaudit.dp.devices import device_of  # noqa: PLC0415 (imports torch)
+
+        try:
+            return device_of(self.asked_device or self.recipe.compute.device)
+        except InputError as error:
+            if self.asked_device is not None:
+                raise InputError("--device", error.value, error.expected) from None
+            expected = f"{error.expected}; --device computes elsewhere"
+            raise self.loaded.where.refusal(error.field, error.value, expected) from None
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -117,9 +134,17 @@ class Audit:
         return open_dataset(self.loaded, self.trainer.image_size)
 
     @cached_property
+    def first_trainer(self) -> AnyTrainer:
+        """Return the trainer of the weights of step 0: the recipe's, or the other one that `start` names."""
+        start = self.recipe.start
+        if start is None or start.trainer is None:
+            return self.trainer
+        return configure("trainers", start.trainer, self.loaded.where.at("start.trainer"))
+
+    @cached_property
     def public_data(self) -> Dataset:
-        """Return the data set of the public stage, its images decoded at the trainer's size."""
-        return open_public(self.loaded, self.trainer.image_size)
+        """Return the data set of the public stage, its images decoded at its trainer's size."""
+        return open_public(self.loaded, self.first_trainer.image_size)
 
     @cached_property
     def population(self) -> Population:
@@ -145,7 +170,11 @@ class Audit:
         """Return the same audit whose report is public or not; nothing else of the recipe changes."""
         shown = self.recipe.report.model_copy(update={"public": public})
         recipe = self.recipe.model_copy(update={"report": shown})
-        return Audit(self.folder, replace(self.loaded, recipe=recipe))
+        return replace(self, loaded=replace(self.loaded, recipe=recipe))
+
+    def with_executor(self, executor: Executor) -> Audit:
+        """Return the same audit, its references trained there."""
+        return replace(self, executor=executor)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -177,7 +206,7 @@ class Audit:
 
     def job(self, name: str, mechanism: Mechanism | None = None) -> Job:
         """Return what a run is made of."""
-        from dpaudit.training.train import Job  # noqa: PLC0415 (imports torch)
+        from dpaudit.training.job import Job  # noqa: PLC0415 (imports torch)
 
         return Job(
             run=self.path / name,
@@ -188,19 +217,21 @@ class Audit:
             population=self.population,
             public=self.public,
             start=self.start,
+            device=self.device,
         )
 
     def family(self, named: NamedAttack, needs: Needs, placed: tuple[str, ...]) -> str | None:
         """Return the candidates that an attack scores: the recipe's choice, or the first it knows that the run has.
 
-        None when a run that clips nothing has none of them: gradient canaries need a clip norm.
+        None when a run that clips nothing has none of them: gradient canaries and coins of steps need a clip norm.
         """
         present = (*placed, *self.sizes.candidates)
         wanted = (named.entry.family,) if named.entry.family else needs.families
         for family in wanted:
             if family in needs.families and family in present:
                 return family
-        if not placed and set(wanted) <= {"block", "coordinates"} and self.recipe.privacy.epsilon == float("inf"):
+        virtual = {"block", "coordinates"} | STEP_FAMILIES
+        if not placed and set(wanted) <= virtual and self.recipe.privacy.epsilon == float("inf"):
             return None
         expected = (
             f"a run with candidates of {' or '.join(needs.families)} (this one has: {', '.join(present) or 'none'})"

@@ -29,8 +29,10 @@ def follows() -> bool:
 
 
 @contextlib.contextmanager
-def shared() -> Iterator[bool]:
+def shared(device: str | None = None) -> Iterator[bool]:
     """Yield whether this process is to do the work of the block; the others have followed it to the end by then.
+
+    device: where to compute, in place of the recipe's; `cuda` and `auto` give each process of a machine its own GPU.
 
     >>> with shared() as leads:
     ...     leads
@@ -43,7 +45,7 @@ def shared() -> Iterator[bool]:
 
     with joined() as group:
         if group.rank:
-            _follow(group)
+            _follow(group, device)
             yield False
         else:
             with _leading(group):
@@ -61,8 +63,13 @@ def _leading(group: Group) -> Iterator[None]:
     group.dismiss()
 
 
-def _follow(group: Group) -> None:
+def _follow(group: Group, device: str | None) -> None:
+    from dpaudit.pipeline.stages.references import share_references  # noqa: PLC0415 (imports torch)
     from dpaudit.training.train import follow  # noqa: PLC0415 (imports torch)
 
     while run := group.hear():
-        follow(open_run(Path(run).parent).job(Path(run).name))
+        audit, name = open_run(Path(run).parent, device=device), Path(run).name
+        if name == "references":
+            share_references(audit)
+        else:
+            follow(audit.job(name))

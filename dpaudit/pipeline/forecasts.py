@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dpaudit.accounting.accountant import guarantees
@@ -11,6 +11,8 @@ from dpaudit.errors import InputError
 from dpaudit.optimisation import Weights
 from dpaudit.pipeline.pace import earlier_pace, measured_pace, measured_public_pace
 from dpaudit.pipeline.promises import recipe_mechanism, recipe_promise
+from dpaudit.pipeline.whole_batches import check_whole_batches, remarked
+from dpaudit.plugins import PerExampleTrainer
 from dpaudit.results import Guarantee, Promise, Value
 from dpaudit.training.footprint import activation_bytes, model_bytes, optimizer_bytes, shapes_only
 from dpaudit.training.learner import Learner
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from dpaudit.pipeline.pace import Pace
     from dpaudit.progress import Progress
     from dpaudit.recipes.recipe import Pretrain, Recipe
+    from dpaudit.training.declared import AnyTrainer
 
 __all__ = ["Forecast", "Memory", "StageForecast", "forecast"]
 
@@ -91,13 +94,21 @@ def forecast(audit: Audit, progress: Progress, *, measure: bool = False) -> Fore
     The model is built without numbers, on any machine. The data are only counted, or not even that where the recipe
     says `data.expected_size`. measure: time a few real steps, which needs data and a model that fits.
     """
+    check_whole_batches(audit)
     recipe, model = audit.recipe, shapes_only(audit.trainer, audit.recipe.trainer.name)
     mechanism = recipe_mechanism(audit.loaded, _universe(audit))
-    promise = recipe_promise(audit.loaded, mechanism)
+    promise = remarked(audit, recipe_promise(audit.loaded, mechanism))
     with progress.task("account", 1) as task:
         promised = () if promise.kind == "none" else guarantees(mechanism, promise.delta)
         task.advance(1)
-    each = _Forecaster(audit=audit, model=model, kept=_kept(audit, model), measure=measure, progress=progress)
+    each = _Forecaster(
+        audit=audit,
+        trainer=audit.trainer,
+        model=model,
+        kept=_kept(audit.trainer, model),
+        measure=measure,
+        progress=progress,
+    )
     return Forecast(
         recipe=recipe.name,
         trainer=recipe.trainer.name,
@@ -131,10 +142,19 @@ class _Forecaster:
     """Looks ahead at each stage of one recipe. kept: activations per record of an ordinary pass, in bytes."""
 
     audit: Audit
+    trainer: AnyTrainer
     model: nn.Module
     kept: int | None
     measure: bool
     progress: Progress
+
+    def first(self) -> _Forecaster:
+        """Return the same for the trainer of the weights of step 0, which may be another."""
+        trainer, start = self.audit.first_trainer, self.audit.recipe.start
+        if start is None or start.trainer is None:
+            return self
+        model = shapes_only(trainer, start.trainer.name)
+        return replace(self, trainer=trainer, model=model, kept=_kept(trainer, model))
 
     def public(self, settings: Pretrain) -> StageForecast:
         """Return what the stage on public data takes."""
@@ -159,6 +179,8 @@ class _Forecaster:
         pace = measured_pace(audit, mechanism, self.progress) if measured else earlier_pace(audit, mechanism)
         together = min(mechanism.batch_size, settings.physical_batch_size)
         gradients, records = (3 if mechanism.batch_size > together else 2), together
+        if not isinstance(audit.trainer, PerExampleTrainer):
+            records = mechanism.batch_size
         per_record = None if self.kept is None else self.kept * settings.augmentations
         if per_record is not None and mechanism.is_clipped:
             trained = model_bytes(self.model, trained=True)
@@ -175,7 +197,7 @@ class _Forecaster:
         )
 
     def _memory(self, recipe: Recipe, *, gradients: int, records: int, per_record: int | None) -> Memory:
-        learner = Learner.of(recipe, self.audit.trainer, recipe.privacy.steps, self.model)
+        learner = Learner.of(recipe, self.trainer, recipe.privacy.steps, self.model)
         parts = {
             "weights": model_bytes(self.model),
             "optimizer": optimizer_bytes(learner.optimizer),
@@ -189,13 +211,15 @@ class _Forecaster:
 def _stages(each: _Forecaster, mechanism: Mechanism) -> Iterator[StageForecast]:
     start = each.audit.recipe.start
     if start is not None and start.pretrain is not None:
-        yield each.public(start.pretrain)
+        yield each.first().public(start.pretrain)
     yield each.private(mechanism)
 
 
-def _kept(audit: Audit, model: nn.Module) -> int | None:
+def _kept(trainer: AnyTrainer, model: nn.Module) -> int | None:
+    if not isinstance(trainer, PerExampleTrainer):
+        return None  # what a record keeps depends on how many there are
     try:
-        return activation_bytes(audit.trainer, model)
+        return activation_bytes(trainer, model)
     except (RuntimeError, NotImplementedError, InputError):  # losses that read numbers, or a tokenizer that is not here
         return None
 

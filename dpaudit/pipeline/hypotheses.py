@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from dpaudit.accounting.accountant import tight_guarantee
 from dpaudit.accounting.curve import has_curve, least_epsilon_at, profile_at
+from dpaudit.accounting.events import mechanism_event
 from dpaudit.bounds.clopper_pearson import Confusion, clopper_pearson_bound
 from dpaudit.bounds.family import Family, accountant_family, any_family, gaussian_family
 from dpaudit.bounds.guesses import guess
@@ -14,8 +16,9 @@ from dpaudit.bounds.methods import METHODS, one_run_test
 from dpaudit.bounds.one_run import Steinke
 from dpaudit.bounds.one_run_fdp import FdpRecursion
 from dpaudit.bounds.scored import bound_scores
-from dpaudit.bounds.tradeoff import EpsilonDelta, Profile
+from dpaudit.bounds.tradeoff import EpsilonDelta, Gaussian, Profile
 from dpaudit.errors import InputError
+from dpaudit.pipeline.promises import accountable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,10 +39,11 @@ __all__ = [
     "planned_test",
     "promise_curve",
     "standard_requests",
+    "step_family",
 ]
 
 #: the methods that assume nothing of the canaries of one run: only they may decide a verdict
-CERTIFIED = ("one-run-fdp", "one-run")
+CERTIFIED = ("one-run-joint", "one-run-fdp", "one-run")
 #: what a recipe can ask for: method -> hypotheses. What can test any curve can test the accountant's and the promise's
 REQUESTS: dict[str, tuple[str, ...]] = {
     name: ("promise", *known, "accountant") if "gaussian" in known else known
@@ -51,6 +55,8 @@ _LEAST, _MOST, _TOLERANCE = 1 / 16, 32.0, 1e-3
 
 def promise_curve(promise: Promise) -> TradeOff | None:
     """Return the promise as a curve: the accountant's own, or f_(epsilon, delta) of a claim; None for no promise."""
+    if promise.run is not None:
+        return Gaussian(1 / promise.mechanism.noise_multiplier)
     match promise.kind:
         case "none":
             return None
@@ -112,6 +118,8 @@ def _family(promise: Promise, hypothesis: str) -> Family[Any]:
             return any_family(delta=promise.delta)
         case "gaussian":
             return gaussian_family(delta=promise.delta)
+        case "accountant" if promise.run is not None:
+            return step_family(promise.mechanism, promise.run, promise.delta)
         case "accountant" if has_curve(promise.mechanism) and promise.mechanism.is_private:
             return mechanism_family(promise.mechanism, promise.delta)
         case _:
@@ -136,6 +144,32 @@ def mechanism_family(mechanism: Mechanism, delta: float) -> Family[Profile]:
         tolerance=sigma * _TOLERANCE,
         start=sigma,
     )
+
+
+def step_family(one: Mechanism, run: Mechanism, delta: float) -> Family[Gaussian]:
+    """Return the curves of one step whose noise multiplier is unknown, with the epsilon of the run that it composes to.
+
+    one: of a step (`dpaudit.pipeline.promises.step_promise`). The parameter is the run's noise multiplier. Who refutes
+    a curve refutes that every step had so much noise, and so each promise that was accounted with so much or more.
+    """
+    distance, sigma = run.noise_multiplier / one.noise_multiplier, run.noise_multiplier
+    return accountant_family(
+        curve=lambda noise_multiplier: Gaussian(distance / noise_multiplier),
+        epsilon=lambda noise_multiplier: _accounted_epsilon(run, noise_multiplier, delta),
+        delta=delta,
+        noise_multipliers=(sigma * _LEAST, sigma * _MOST),
+        tolerance=sigma * _TOLERANCE,
+        start=sigma,
+    )
+
+
+def _accounted_epsilon(run: Mechanism, noise_multiplier: float, delta: float) -> float:
+    """Return the epsilon of a run with so much noise: PLD's, rounded down, or RDP's where PLD has no account."""
+    mechanism = accountable(run)
+    if has_curve(mechanism):
+        return least_epsilon_at(mechanism, noise_multiplier, delta)
+    event = mechanism_event(mechanism.model_copy(update={"noise_multiplier": noise_multiplier}))
+    return tight_guarantee(event, mechanism.adjacency, delta).epsilon or 0.0
 
 
 def mechanism_curve(mechanism: Mechanism) -> Profile:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -43,22 +43,27 @@ class Stage:
     work: Callable[[Progress], Work]
 
 
-def open_audit(recipe: str | Path, *, out: str | Path | None = None, overrides: Sequence[str] = ()) -> Audit:
-    """Return the audit of a recipe, or of a run folder that was begun; nothing is written."""
+def open_audit(
+    recipe: str | Path, *, out: str | Path | None = None, overrides: Sequence[str] = (), device: str | None = None
+) -> Audit:
+    """Return the audit of a recipe, or of a run folder that was begun; nothing is written.
+
+    device: where to compute, in place of the recipe's; a run folder keeps the recipe's.
+    """
     source = Path(recipe)
     if (source / _INDEX).is_file():
         if overrides or out:
             raise InputError("--set, --out", str(recipe), "a recipe: a run folder keeps the recipe it was begun with")
-        return Audit(RunFolder(source), load_recipe(source / "recipe.yaml"))
+        return Audit(RunFolder(source), load_recipe(source / "recipe.yaml"), device)
     loaded = load_recipe(recipe, overrides)
-    return Audit(RunFolder(Path(out) if out else Path("runs") / loaded.recipe.name), loaded)
+    return Audit(RunFolder(Path(out) if out else Path("runs") / loaded.recipe.name), loaded, device)
 
 
-def open_run(folder: str | Path) -> Audit:
+def open_run(folder: str | Path, *, device: str | None = None) -> Audit:
     """Return the audit of a run folder; InputError when it is none."""
     if not (Path(folder) / _INDEX).is_file():
         raise InputError("run", str(folder), "a folder that `dpaudit run` or `dpaudit train` has begun")
-    return open_audit(folder)
+    return open_audit(folder, device=device)
 
 
 def explore(audit: Audit, name: str, options: dict[str, object]) -> Audit:
@@ -71,10 +76,12 @@ def explore(audit: Audit, name: str, options: dict[str, object]) -> Audit:
         return audit
     if entry.label in {named.label for named in audit.attacks}:
         raise InputError("--attack", entry.label, "a label that no attack of this run has (--set label=...)")
-    audit.attack(NamedAttack(entry=entry, field="--attack", exploratory=True))
+    from dpaudit.pipeline.stages.plan import check_attack  # noqa: PLC0415 (a finished folder does without)
+
+    check_attack(audit, NamedAttack(entry=entry, field="--attack", exploratory=True))
     with audit.folder.lock():
         write_json(path, [*entries, dumped])
-    return Audit(audit.folder, audit.loaded)
+    return replace(audit)  # anew: what it has read of its attacks is outdated
 
 
 def advance(audit: Audit, goal: Goal, *, fresh: bool = False, progress: Progress | None = None) -> None:
@@ -99,6 +106,8 @@ def _preflight(audit: Audit, progress: Progress) -> Planned:
 
         planned = preflight(audit)
         task.advance(1)
+    if planned.promise.note:
+        progress.say(f"{audit.recipe.name}: {planned.promise.note}")
     return planned
 
 
@@ -127,7 +136,7 @@ def _begin(audit: Audit, *, fresh: bool) -> None:
         return
     begun = read_json(index)
     changes = differences({key: begun.get(key) for key in now}, now)
-    changes = [change for change in changes if not change.startswith("recipe.report.")]
+    changes = [change for change in changes if not change.startswith(("recipe.report.", "recipe.compute.device:"))]
     if changes:
         expected = "the recipe and data it was begun with; --fresh starts over, another --out keeps both"
         raise InputError(f"{audit.path}", "; ".join(changes[:5]), expected)
@@ -169,12 +178,16 @@ def _stages(audit: Audit, planned: Planned | None) -> Iterator[Stage]:
     yield Stage("plan", "plan", content_key(key, "plan"), lambda _: _plan(audit, planned))
     if audit.recipe.start is not None:
         yield Stage("train", "start", audit.start_key, partial(_start, audit))
-    for name in (*audit.targets, *audit.references):
+    for name in audit.targets:
         yield Stage("train", f"train-{name}", content_key(key, "train", name), partial(_train, audit, name))
+    if audit.references:
+        yield Stage("train", "references", content_key(key, "references"), partial(_references, audit))
     for name in audit.targets:
         for named, entry in zip(audit.attacks, entries, strict=True):
             stage_key = content_key(key, "attack", name, entry)
             yield Stage("attack", f"attack-{name}-{named.label}", stage_key, partial(_attack, audit, name, named))
+    if audit.references and not audit.recipe.references.keep_weights:
+        yield Stage("attack", "forget-references", content_key(key, "forget", entries), lambda _: _forget(audit))
     bound_key = content_key(key, "bound", entries)
     yield Stage("bound", "bound", bound_key, partial(_bound, audit))
     yield Stage("account", "account", content_key(key, "account"), lambda _: _account(audit))
@@ -204,6 +217,18 @@ def _train(audit: Audit, name: str, progress: Progress) -> Work:
     from dpaudit.pipeline.stages.train import train_run  # noqa: PLC0415 (imports torch)
 
     return train_run(audit, name, progress)
+
+
+def _references(audit: Audit, progress: Progress) -> Work:
+    from dpaudit.pipeline.stages.references import train_references  # noqa: PLC0415 (imports torch)
+
+    return train_references(audit, progress), {}
+
+
+def _forget(audit: Audit) -> Work:
+    from dpaudit.pipeline.stages.references import forget_weights  # noqa: PLC0415 (imports torch)
+
+    return forget_weights(audit), {}
 
 
 def _attack(audit: Audit, name: str, named: NamedAttack, progress: Progress) -> Work:

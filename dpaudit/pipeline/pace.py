@@ -10,11 +10,12 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from dpaudit.errors import InputError
 from dpaudit.recipes.recipe import Recipe
 from dpaudit.runs import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from dpaudit.mechanism import Mechanism
     from dpaudit.pipeline.audit import Audit
@@ -69,23 +70,36 @@ def measured_public_pace(audit: Audit, settings: Pretrain, progress: Progress) -
 
 
 def earlier_pace(audit: Audit, mechanism: Mechanism) -> Pace | None:
-    """Return the pace of the runs that lie in the audit's folder, if they did steps of the same size."""
+    """Return the pace of the runs that lie in the audit's folder, if they did steps of the same size on this device."""
     index = audit.path / "audit.json"
     records = sorted((audit.path / "stages").glob("train-target-*.json"))
     if not index.is_file() or not records:
         return None
     before = Recipe.model_validate(read_json(index)["recipe"])
-    if _size(before) != _size(audit.recipe):
+    if _size(before) != _size(audit.recipe) or not _computed_here(audit, records):
         return None
     seconds = median(read_json(record)["seconds"] for record in records) / max(1, before.privacy.steps)
     source = f"{audit.path}: {before.privacy.steps} steps of {seconds:.3g} s"
     return Pace(hours=seconds * mechanism.steps / 3600, source=source)
 
 
+def _computed_here(audit: Audit, records: Sequence[Path]) -> bool:
+    """Return whether all runs of these records were made on the device that this call would compute on, alone."""
+    from dpaudit.dp.devices import in_words  # noqa: PLC0415 (imports torch)
+
+    runs = [record.stem.removeprefix("train-") for record in records]
+    found = [read_json(audit.path / run / "manifest.json")["compute"]["devices"] for run in runs]
+    try:
+        here = in_words(audit.device)
+    except InputError:  # a forecast needs no device
+        return False
+    return all([each["device"] for each in devices] == [here] for devices in found)
+
+
 def _size(recipe: Recipe) -> list[object]:
     """Return what decides how long a step takes."""
     step = recipe.privacy.model_dump(exclude=_NO_MATTER)
-    return [recipe.data, recipe.trainer, recipe.canaries, recipe.runs.trace, step]
+    return [recipe.data, recipe.trainer, recipe.canaries, recipe.runs.trace, recipe.compute.precision, step]
 
 
 class _Clock:

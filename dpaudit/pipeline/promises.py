@@ -10,6 +10,7 @@ from dpaudit.accounting.accountant import tight_guarantee
 from dpaudit.accounting.calibrate import calibrate_noise
 from dpaudit.accounting.curve import epsilon_at, has_curve
 from dpaudit.accounting.events import mechanism_event
+from dpaudit.bounds.gdp import gdp_epsilon
 from dpaudit.errors import InputError
 from dpaudit.mechanism import Adjacency, Mechanism, Sampling
 from dpaudit.results import Promise
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from dpaudit.recipes.recipe import LoadedRecipe
 
-__all__ = ["Stated", "recipe_mechanism", "recipe_promise", "stated_promise"]
+__all__ = ["Stated", "accountable", "recipe_mechanism", "recipe_promise", "stated_promise", "step_promise"]
 
 
 def recipe_mechanism(loaded: LoadedRecipe, size: int) -> Mechanism:
@@ -59,6 +60,32 @@ def recipe_promise(loaded: LoadedRecipe, mechanism: Mechanism) -> Promise:
         claimed_delta = delta if privacy.claimed_delta is None else privacy.claimed_delta
         return Promise(kind="claim", epsilon=privacy.claimed_epsilon, delta=claimed_delta, mechanism=mechanism)
     return _accounted(mechanism, delta)
+
+
+def step_promise(promise: Promise) -> Promise:
+    """Return what the promise of a run says of each of its steps, for a record that a coin of its own puts in.
+
+    Sampling does not help such a record: one step is one Gaussian, whose neighbours lie one declared sensitivity apart.
+    The noise unit (`dpaudit.accounting.executed`) is at least S(add-remove), S(zero-out) or S(replace-one) / 2; so the
+    promise is Gaussian with mu = 1 / z, or 2 / z under replace-one. A promise of nothing stays one.
+
+    >>> promise = stated_promise(Stated(noise_multiplier=2, batch_size=10, dataset_size=100, steps=9, delta=1e-5))
+    >>> step = step_promise(promise)
+    >>> step.mechanism.noise_multiplier, step.mechanism.sampling, step.run == promise.mechanism
+    (2.0, 'full', True)
+    """
+    if promise.kind == "none":
+        return promise
+    run = promise.mechanism
+    noise = run.noise_multiplier / (2 if run.adjacency == "replace-one" else 1)
+    one = {"sampling": "full", "adjacency": "add-remove", "noise_multiplier": noise, "sampling_rate": 1.0, "steps": 1}
+    return Promise(
+        kind="accountant",
+        epsilon=gdp_epsilon(1 / noise, promise.delta),
+        delta=promise.delta,
+        mechanism=run.model_copy(update=one),
+        run=run,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +161,7 @@ def _template(stated: Stated) -> Mechanism:
 
 
 def _calibrated(template: Mechanism, epsilon: float, delta: float) -> Mechanism:
-    noise = calibrate_noise(epsilon, delta, _accountable(template))
+    noise = calibrate_noise(epsilon, delta, accountable(template))
     return template.model_copy(update={"noise_multiplier": noise})
 
 
@@ -145,12 +172,12 @@ def _accounted(mechanism: Mechanism, delta: float) -> Promise:
     if answer.epsilon is not None:
         kind: Literal["accountant", "claim"] = "accountant" if has_curve(mechanism) else "claim"
         return Promise(kind=kind, epsilon=answer.epsilon, delta=delta, mechanism=mechanism)
-    epsilon = epsilon_at(_accountable(mechanism), mechanism.noise_multiplier, delta)
+    epsilon = epsilon_at(accountable(mechanism), mechanism.noise_multiplier, delta)
     note = f"the number that Poisson accounting would print; {mechanism.sampling} sampling does not earn it"
     return Promise(kind="claim", epsilon=epsilon, delta=delta, mechanism=mechanism, note=note)
 
 
-def _accountable(mechanism: Mechanism) -> Mechanism:
+def accountable(mechanism: Mechanism) -> Mechanism:
     """Return the mechanism, or the Poisson one of the same rate where nobody can account what is executed."""
     unsound = mechanism.sampling in ("shuffle", "fixed") and mechanism.adjacency == "add-remove"
     return mechanism.model_copy(update={"sampling": "poisson"}) if unsound else mechanism

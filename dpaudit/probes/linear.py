@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from dpaudit.plugins import Features, FeatureSource, ProbeData
     from dpaudit.rng import Rng
 
-__all__ = ["Linear", "wilson"]
+__all__ = ["WORTH_THREADS", "Linear", "wilson"]
 
 #: numbers in a feature matrix from which threads are faster than one; below, they mostly wait for each other
-_WORTH_THREADS = 20_000_000
+WORTH_THREADS = 20_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +98,10 @@ class Linear:
         return final._replace(not_converged=sum(fit.not_converged for fit in [*trials, final]))
 
 
-def wilson(successes: int, trials: int, confidence: float) -> Interval:
+def wilson(successes: float, trials: float, confidence: float) -> Interval:
     """Return the share of successes with its two-sided Wilson score interval (Wilson 1927).
+
+    Numbers need not be whole: of scores between 0 and 1, or of trials that are worth less than one each.
 
     >>> interval = wilson(9, 10, 0.95)
     >>> round(interval.low, 3), round(interval.high, 3)
@@ -140,7 +142,7 @@ def _evaluate(train: _Labelled, test: _Labelled, penalty: float, max_iter: int) 
     from threadpoolctl import threadpool_limits  # noqa: PLC0415  # as above
 
     model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=max_iter))
-    threads = 1 if train.x.size < _WORTH_THREADS else None
+    threads = 1 if train.x.size < WORTH_THREADS else None
     with warnings.catch_warnings(record=True) as caught, threadpool_limits(threads, user_api="blas"):
         warnings.simplefilter("always", ConvergenceWarning)  # told in the result instead
         model.fit(train.x, train.y)

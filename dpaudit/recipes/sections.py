@@ -6,6 +6,7 @@ Options of plug-ins stay raw here; the plug-in itself checks them (`dpaudit.disc
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -25,6 +26,7 @@ __all__ = [
     "BoundRequest",
     "Bounds",
     "Canaries",
+    "Compute",
     "DataEntry",
     "DecidingBound",
     "InputCanaries",
@@ -45,7 +47,7 @@ __all__ = [
 ]
 
 #: the families of `dpaudit.canaries`, written out: importing them would import numpy
-_Family: TypeAlias = Literal["pool", "inputs", "block", "coordinates"]
+_Family: TypeAlias = Literal["pool", "inputs", "block", "coordinates", "steps", "step_records"]
 _LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # labels name files
 
 
@@ -83,6 +85,9 @@ class DataEntry(PlugInEntry):
 
     split: Split = Split()
     limit: int | None = Field(default=None, ge=1, description="use only so many records")
+    pairs: Literal["same-class"] | None = Field(
+        default=None, description="a record is two images of one class, paired once and for all; null = one image"
+    )
     expected_size: int | None = Field(
         default=None, ge=1, description="records that there must be; --dry-run then needs no data"
     )
@@ -168,6 +173,9 @@ class Canaries(Section):
 
     block: int = Field(default=100_000, ge=0, description="gradient canaries on coordinates of their own")
     coordinates: int = Field(default=0, ge=0, description="gradient canaries per tensor of the model")
+    steps: Literal["worst-case", "record"] | None = Field(
+        default=None, description="one record in or out of each step by its own coin; the weights then learn little"
+    )
     inputs: InputCanaries = InputCanaries()
     raw_norm: float = Field(default=10.0, gt=0, allow_inf_nan=False, description="their norm before clipping, in C")
 
@@ -176,6 +184,10 @@ class Canaries(Section):
         block: tuple[Literal["block", "coordinates"], ...] = ("block",) if self.block else ()
         return (*block, "coordinates") if self.coordinates else block
 
+    def step_family(self) -> Literal["steps", "step_records"] | None:
+        """Return the family whose coins are one per step, if a target that clips carries one."""
+        return None if self.steps is None else "steps" if self.steps == "worst-case" else "step_records"
+
 
 class Runs(Section):
     """How often the target is trained, and what is kept of it."""
@@ -183,12 +195,34 @@ class Runs(Section):
     count: int = Field(default=1, ge=1)
     checkpoint_every: int = Field(default=25, ge=1, description="steps")
     trace: Literal["full", "accumulated", "auto"] = "auto"
+    non_private: bool = Field(default=False, description="probe a twin without clip and noise too: epsilon infinity")
+
+
+class Compute(Section):
+    """Where a run computes and how finely it differentiates; neither changes what it promises.
+
+    >>> Compute(device="cuda:1").precision
+    'float32'
+    """
+
+    device: str = Field(default="auto", description="auto (a GPU if there is one), cpu, cuda, cuda:N or mps")
+    precision: Literal["float32", "bf16"] = Field(default="float32", description="of losses; all sums are float32")
+
+    @model_validator(mode="after")
+    def _known_device(self) -> Compute:
+        if re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", self.device) is None:
+            raise InputError("compute.device", self.device, "auto, cpu, cuda, cuda:N or mps")
+        return self
 
 
 class References(Section):
     """Models that are trained only so that attacks can calibrate."""
 
-    count: int = Field(default=0, ge=0)
+    count: int = Field(default=0, ge=0, description="even numbers hold every candidate in exactly half of them")
+    privacy: Literal["target", "none"] = Field(
+        default="target", description="trained by the target's mechanism, or without clipping and noise"
+    )
+    keep_weights: bool = Field(default=True, description="false = once the attacks are done, only signals are kept")
 
 
 class AttackEntry(TrainerEntry):
@@ -268,6 +302,7 @@ class Recipe(Section):
     privacy: Privacy
     canaries: Canaries = Canaries()
     runs: Runs = Runs()
+    compute: Compute = Compute()
     references: References = References()
     attacks: tuple[AttackEntry, ...] = (AttackEntry(name="audit_block", label="audit_block"),)
     bounds: Bounds = Bounds()
@@ -310,6 +345,8 @@ class Recipe(Section):
             "block": (self.canaries.block, "canaries.block"),
             "coordinates": (self.canaries.coordinates, "canaries.coordinates"),
         }
+        found = self.canaries.step_family()
+        counts |= {family: (int(family == found), "canaries.steps") for family in ("steps", "step_records")}
         for index, attack in enumerate(self.attacks):
             if attack.family is not None and counts[attack.family][0] == 0:
                 expected = f"a family with candidates; {counts[attack.family][1]} is 0"

@@ -11,7 +11,13 @@ from dpaudit.optimisation import Optimizer
 from dpaudit.recipes.refusals import MISSING
 from dpaudit.recipes.schema import PlugInEntry, Section
 
-__all__ = ["Pretrain", "PublicData", "Start"]
+__all__ = ["OtherTrainer", "Pretrain", "PublicData", "Start"]
+
+
+class OtherTrainer(PlugInEntry):
+    """A trainer whose weights the recipe's own takes over as far as they fit: DP-Cap's encoder is ViP's."""
+
+    by_name: ClassVar[bool] = False
 
 
 class PublicData(PlugInEntry):
@@ -35,6 +41,8 @@ class Pretrain(Section):
 class Start(Section):
     """Weights from a file, or from a public stage of this recipe: one of the two.
 
+    trainer: of the file, or of the stage; the recipe's own trainer goes on with what of that model fits its own.
+
     >>> Start(weights="vip.safetensors", parts=("encoder",)).parts
     ('encoder',)
     """
@@ -42,6 +50,7 @@ class Start(Section):
     weights: str | None = Field(default=None, min_length=1, description="a safetensors file of the trainer's model")
     parts: tuple[str, ...] = Field(default=(), description="modules to take from it, all else is drawn; [] = all")
     pretrain: Pretrain | None = None
+    trainer: OtherTrainer | None = Field(default=None, description="whose weights these are; null = the recipe's")
 
     @model_validator(mode="after")
     def _one_source(self) -> Start:
@@ -51,4 +60,6 @@ class Start(Section):
             raise InputError("start.weights", self.weights, "nothing: start.pretrain is given too")
         if self.parts and self.weights is None:
             raise InputError("start.parts", list(self.parts), "[]: it chooses from a file, and start.weights is null")
+        if self.parts and self.trainer is not None:
+            raise InputError("start.parts", list(self.parts), "[]: start.trainer is given, and what fits is taken")
         return self

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, cast
 
 from dpaudit.dp.trace import open_trace
 from dpaudit.errors import DpauditError
 from dpaudit.plugins import AttackView, Candidates
 from dpaudit.training.checkpoint import load_model
-from dpaudit.training.train import Job, initial_model
+from dpaudit.training.job import Job, initial_model
+from dpaudit.training.targets import ModelTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from torch import nn
 
-    from numpy.typing import NDArray
-    from torch import Tensor, nn
-
-    from dpaudit.canaries import Family
-    from dpaudit.data.examples import Examples
-    from dpaudit.mechanism import Mechanism
-    from dpaudit.plugins import Classifies, Features, Needs, PerExampleTrainer, Target, Trace
+    from dpaudit.plugins import Needs, Target
     from dpaudit.rng import Rng
+    from dpaudit.scores import Access
 
-__all__ = ["attack_view", "classifier", "embedder", "released_model"]
+__all__ = ["as_target", "attack_view", "control_view", "released_model"]
 
-_BATCH = 256
 _WEIGHTS = {"final": "model.safetensors", "ema": "ema.safetensors"}
 
 
@@ -40,55 +30,34 @@ def released_model(job: Job) -> nn.Module:
     return model.eval()
 
 
-def embedder(trainer: PerExampleTrainer, model: nn.Module) -> Features:
-    """Return a function from records to features (n, d), in batches, without gradients."""
-    return partial(_in_batches, partial(trainer.embed, model))
-
-
-def classifier(trainer: Classifies, model: nn.Module) -> Features:
-    """Return a function from records to logits (n, classes), in batches, without gradients."""
-    return partial(_in_batches, partial(trainer.logits, model))
-
-
-def _in_batches(read: Callable[[Tensor], Tensor], examples: Examples, /) -> NDArray[np.float32]:
-    with torch.no_grad():
-        parts = [read(torch.tensor(part.images)) for part in _batches(examples)]  # copies: it may be read-only
-    return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
-
-
 def attack_view(job: Job, model: nn.Module, needs: Needs, candidates: Candidates, rng: Rng) -> AttackView:
-    """Return all that an attack gets. Traces are there only for attacks that say they need all steps."""
-    families = job.placed_families() if needs.access == "all steps" else ()
-    traces: dict[Family, Trace] = {family: open_trace(job.run / "trace" / family) for family in families}
-    target: Target = _Loaded(mechanism=job.mechanism, trainer=job.trainer, model=model, traces=traces)
+    """Return all that an attack without references gets of a run, whose model is the trained or the untrained one."""
     population = job.population.data[job.population.split.probe_train]
+    target = as_target(job, model, needs.access)
     return AttackView(target=target, candidates=candidates, population=population, rng=rng)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class _Loaded:
-    """A model in memory. Its fields are not part of the contract of a target."""
-
-    mechanism: Mechanism
-    trainer: PerExampleTrainer
-    model: nn.Module
-    traces: dict[Family, Trace]
-
-    def signal(self, name: str, examples: Examples, rng: Rng) -> NDArray[np.float64]:
-        if name != "loss":
-            raise DpauditError(f"signal {name!r} is not known to this target; it has: loss")
-        with torch.no_grad():
-            parts = [self.trainer.losses(self.model, self.trainer.collate(part, rng)) for part in _batches(examples)]
-        return np.asarray(torch.cat(parts).double().numpy())
-
-    def embed(self, examples: Examples) -> NDArray[np.float32]:
-        return embedder(self.trainer, self.model)(examples)
-
-    def trace(self, family: Family) -> Trace:
-        if family not in self.traces:
-            raise DpauditError(f"this attacker has no trace of the family {family!r}")
-        return self.traces[family]
+def control_view(job: Job, candidates: Candidates, rng: Rng) -> AttackView:
+    """Return what a control gets: records and no model."""
+    population = job.population.data[job.population.split.probe_train]
+    return AttackView(target=cast("Target", _Unseen()), candidates=candidates, population=population, rng=rng)
 
 
-def _batches(examples: Examples) -> list[Examples]:
-    return [examples.take(slice(start, start + _BATCH)) for start in range(0, max(len(examples), 1), _BATCH)]
+class _Unseen:
+    """What a control may ask of the model: nothing."""
+
+    def __getattr__(self, name: str) -> object:
+        raise DpauditError(f"a control asked for {name} of a model: its needs say that it sees none")
+
+
+def as_target(job: Job, model: nn.Module, access: Access) -> Target:
+    """Return a run as an attacker with this access sees it: weights and traces only where that includes them."""
+    families = job.placed_families() if access == "all steps" else ()
+    return ModelTarget(
+        trainer=job.trainer,
+        model=model,
+        untrained=lambda: initial_model(job).eval(),
+        mechanism=job.mechanism,
+        access=access,
+        traces={family: open_trace(job.run / "trace" / family) for family in families},
+    )

@@ -33,7 +33,7 @@ def save(
     for index, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
             if isinstance(value, torch.Tensor):
-                tensors[f"optimizer/{index}/{name}"] = value.detach().contiguous().clone()
+                tensors[f"optimizer/{index}/{name}"] = _on_cpu(value)
             else:
                 scalars[f"{index}/{name}"] = value
     facts = {"step": step, "seconds": seconds, "optimizer": scalars}
@@ -92,4 +92,9 @@ def load_model(path: Path, model: nn.Module) -> None:
 
 
 def _flat(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().contiguous().clone() for name, tensor in state.items()}
+    return {name: _on_cpu(tensor) for name, tensor in state.items()}
+
+
+def _on_cpu(tensor: Tensor) -> Tensor:
+    """Return a copy of its own, on the CPU: any machine can read it."""
+    return tensor.detach().to("cpu", copy=True).contiguous()

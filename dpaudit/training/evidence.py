@@ -11,9 +11,10 @@ from torch import nn
 
 from dpaudit.accounting.facts import Coupling, Duplicates
 from dpaudit.dp.objective import Objective
-from dpaudit.dp.tensors import trainable
+from dpaudit.dp.tensors import beside, trainable
+from dpaudit.plugins import PerExampleTrainer
 from dpaudit.training.attach import released_model
-from dpaudit.training.train import initial_model
+from dpaudit.training.job import initial_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dpaudit.data.examples import Examples
-    from dpaudit.plugins import Dataset, PerExampleTrainer
+    from dpaudit.plugins import Dataset
     from dpaudit.rng import Rng
-    from dpaudit.training.train import Job
+    from dpaudit.training.job import Job
 
 __all__ = ["coupling", "duplicates", "shared_images", "unseeded"]
 
@@ -40,13 +41,14 @@ def duplicates(data: Dataset, ids: NDArray[np.str_], *, captions: bool) -> Dupli
     """
     images: Counter[bytes] = Counter()
     pairs: set[tuple[str, bytes]] = set()
-    texts: list[str] = []
+    texts: list[set[str]] = []
     for examples in _chunks(data, ids[:_MOST_COMPARED]):
         digests = _digests(examples)
         images.update(digests)
         if captions and examples.captions is not None:
-            texts += examples.captions
-            pairs |= set(zip(examples.captions, digests, strict=True))
+            said = _said(examples)
+            texts += said
+            pairs |= {(text, digest) for each, digest in zip(said, digests, strict=True) for text in each}
     shared = [count for count in images.values() if count > 1]
     return Duplicates(
         compared=images.total(),
@@ -72,14 +74,20 @@ def _digests(examples: Examples) -> list[bytes]:
     return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in examples.images]
 
 
+def _said(examples: Examples) -> list[set[str]]:
+    """Return the captions of each record."""
+    others = examples.other_captions or ((),) * len(examples)
+    return [{first, *other} for first, other in zip(examples.captions or (), others, strict=True)]
+
+
 def _chunks(data: Dataset, ids: NDArray[np.str_]) -> Iterable[Examples]:
     return (data[ids[start : start + _CHUNK]] for start in range(0, len(ids), _CHUNK))
 
 
-def _sharing(texts: list[str], pairs: set[tuple[str, bytes]]) -> int:
+def _sharing(texts: list[set[str]], pairs: set[tuple[str, bytes]]) -> int:
     """Return how many records have a caption that another image has too."""
     images_of = Counter(text for text, _ in pairs)
-    return sum(images_of[text] > 1 for text in texts)
+    return sum(any(images_of[text] > 1 for text in each) for each in texts)
 
 
 def coupling(job: Job) -> Coupling:
@@ -88,10 +96,13 @@ def coupling(job: Job) -> Coupling:
     layers = tuple(name for name, module in model.named_modules() if _mixes(module))
     after = dict(released.named_buffers())
     changed = tuple(name for name, before in model.named_buffers() if not torch.equal(before, after[name]))
+    trainer = job.trainer
+    if not isinstance(trainer, PerExampleTrainer):
+        return Coupling(layers=layers, changed_buffers=changed, by_design=True)
     if layers:
         return Coupling(layers=layers, changed_buffers=changed)
     first = job.population.universe[:_TOGETHER]
-    together, again, alone = _losses(job.trainer, model, job.population.data[first], job.public.child("evidence"))
+    together, again, alone = _losses(trainer, model, job.population.data[first], job.public.child("evidence"))
     largest = max(float(together.abs().max()), 1e-12)
     return Coupling(
         changed_buffers=changed,
@@ -110,12 +121,13 @@ def _losses(
     trainer: PerExampleTrainer, model: nn.Module, examples: Examples, rng: Rng
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the losses of one batch, of the same batch again, and of each record alone, each (n,)."""
-    objective, parameters, batch = Objective(model, trainer.losses), trainable(model), trainer.collate(examples, rng)
+    objective, parameters = Objective(model, trainer.losses), trainable(model)
+    batch = beside(model, trainer.collate(examples, rng))
     with torch.no_grad():
         together, again = objective.at(parameters, batch), objective.at(parameters, batch)
         rows = [{name: tensor[at : at + 1] for name, tensor in batch.items()} for at in range(len(examples))]
         alone = torch.cat([objective.at(parameters, row) for row in rows])
-    return together.double(), again.double(), alone.double()
+    return together.cpu().double(), again.cpu().double(), alone.cpu().double()
 
 
 def unseeded(job: Job) -> float:
@@ -123,7 +135,7 @@ def unseeded(job: Job) -> float:
 
     Weights that were loaded from a file do not depend on the seed.
     """
-    one, other = initial_model(job), job.trainer.build(job.public.child("another model", job.name))
+    one, other = initial_model(job).cpu(), job.trainer.build(job.public.child("another model", job.name))
     same = total = 0
     others = other.state_dict()
     for name, tensor in one.state_dict().items():

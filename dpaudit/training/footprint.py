@@ -16,12 +16,12 @@ from dpaudit.rng import Rng
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from dpaudit.plugins import PerExampleTrainer
+    from dpaudit.plugins import PerExampleTrainer, Trainer
 
 __all__ = ["activation_bytes", "model_bytes", "optimizer_bytes", "shapes_only"]
 
 
-def shapes_only(trainer: PerExampleTrainer, name: str = "") -> nn.Module:
+def shapes_only(trainer: Trainer, name: str = "") -> nn.Module:
     """Return the trainer's model on the meta device, which takes no memory. name: of the trainer, for a refusal."""
     try:
         with torch.device("meta"):
@@ -75,7 +75,7 @@ def _saved(trainer: PerExampleTrainer, model: nn.Module, count: int) -> int:
     return sum(storage.nbytes() for storage in kept.values())
 
 
-def _blank(trainer: PerExampleTrainer, count: int) -> Examples:
+def _blank(trainer: Trainer, count: int) -> Examples:
     side, reads = trainer.image_size, trainer.modality
     return Examples(
         ids=np.array([f"blank/{number}" for number in range(count)]),

@@ -11,6 +11,7 @@ from dpaudit.data.annotations import check_complete
 from dpaudit.data.cached import Cached
 from dpaudit.data.examples import concatenate
 from dpaudit.data.input_canaries import make_canaries
+from dpaudit.data.pairs import Pairs
 from dpaudit.data.split import Split, split
 from dpaudit.data.with_canaries import WithCanaries
 from dpaudit.discovery import configure, find
@@ -93,7 +94,7 @@ class Sizes:
 def sizes(loaded: LoadedRecipe) -> Sizes:
     """Return the sizes of the population that `populate` makes; neither a trainer nor an image is needed for it."""
     data = loaded.recipe.data
-    available = len(sized(data, loaded.where.at("data"), 1))
+    available = len(_records(loaded, 1))
     if data.expected_size not in (None, available):
         raise loaded.where.refusal("data.expected_size", data.expected_size, f"{available}, the records that there are")
     return sizes_of(loaded, available)
@@ -117,7 +118,7 @@ def open_dataset(loaded: LoadedRecipe, image_size: int) -> Dataset:
     """Return the recipe's data set, its images decoded at the size that the trainer takes."""
     entry, where = loaded.recipe.data, loaded.where.at("data")
     check_image_size(entry, where, image_size)
-    return sized(entry, where, image_size)
+    return _records(loaded, image_size)
 
 
 def check_image_size(entry: PlugInEntry, where: Where, image_size: int) -> None:
@@ -129,7 +130,13 @@ def check_image_size(entry: PlugInEntry, where: Where, image_size: int) -> None:
 
 def data_fingerprint(loaded: LoadedRecipe) -> str:
     """Return a hash that changes when the data changes; neither a trainer nor an image is needed for it."""
-    return sized(loaded.recipe.data, loaded.where.at("data"), 1).fingerprint()
+    return _records(loaded, 1).fingerprint()
+
+
+def _records(loaded: LoadedRecipe, image_size: int) -> Dataset:
+    """Return the records of a recipe: those of its data set, or pairs of them."""
+    data = sized(loaded.recipe.data, loaded.where.at("data"), image_size)
+    return data if loaded.recipe.data.pairs is None else Pairs(data)
 
 
 def sized(entry: PlugInEntry, where: Where, image_size: int) -> Dataset:

@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from dpaudit.dp.devices import CPU
+from dpaudit.dp.objective import batch_length
+from dpaudit.dp.precision import at_precision, plain_float32
 from dpaudit.dp.processes import current
-from dpaudit.dp.tensors import trainable
+from dpaudit.dp.tensors import beside, trainable
+from dpaudit.dp.whole_batch import WholeBatch
 from dpaudit.errors import DpauditError, InputError
 from dpaudit.optimisation import Weights
+from dpaudit.plugins import PerExampleTrainer, RecordLosses
 from dpaudit.runs import write_atomically
 from dpaudit.training.checkpoint import save_model
 from dpaudit.training.learner import Learner
@@ -30,29 +35,35 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from dpaudit.dp.precision import Precision
     from dpaudit.dp.tensors import Batch, Gradients
-    from dpaudit.plugins import Dataset, PerExampleTrainer
+    from dpaudit.plugins import BatchTrainer, Dataset
     from dpaudit.progress import Progress
     from dpaudit.recipes.recipe import Pretrain, Recipe
     from dpaudit.rng import Rng
+    from dpaudit.training.declared import AnyTrainer
 
 __all__ = ["Epochs", "PublicStage", "frozen", "mean_gradients", "pretrain"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublicStage:
-    """What the public stage is made of. folder: where it leaves model.safetensors, losses.jsonl and its checkpoint."""
+    """What the public stage is made of. folder: where it leaves model.safetensors, losses.jsonl and its checkpoint.
+
+    device: where it computes.
+    """
 
     folder: Path
     recipe: Recipe
     settings: Pretrain
-    trainer: PerExampleTrainer
+    trainer: AnyTrainer
     data: Dataset
     public: Rng
+    device: torch.device = CPU
 
     def model(self) -> nn.Module:
         """Return the model before its first step; InputError for a frozen module that it has not."""
-        model = self.trainer.build(self.public.child("model", "start"))
+        model = self.trainer.build(self.public.child("model", "start")).to(self.device)
         return frozen(model, self.settings.frozen)
 
     def learner(self) -> Learner:
@@ -97,14 +108,20 @@ def pretrain(stage: PublicStage, progress: Progress) -> tuple[list[float], float
 
 
 def mean_gradients(
-    model: nn.Module, trainer: PerExampleTrainer, batch: Batch, micro_batch: int
+    model: nn.Module, trainer: AnyTrainer, batch: Batch, micro_batch: int, precision: Precision = "float32"
 ) -> tuple[float, Gradients]:
-    """Return the mean loss of a batch and its gradients, taken `micro_batch` records at a time to save memory."""
+    """Return the mean loss of a batch and its gradients, taken `micro_batch` records at a time to save memory.
+
+    A trainer of whole batches takes them all together; where it knows no loss per record, the loss counts as 0.
+    """
+    if not isinstance(trainer, PerExampleTrainer):
+        return _mean_of_whole(model, trainer, beside(model, batch))
+    losses = at_precision(trainer.losses, precision)
     parameters, count = trainable(model), len(next(iter(batch.values())))
     total, sums = 0.0, {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     for start in range(0, count, micro_batch):
-        part = {name: tensor[start : start + micro_batch] for name, tensor in batch.items()}
-        loss = trainer.losses(model, part).sum() / count
+        part = beside(model, {name: tensor[start : start + micro_batch] for name, tensor in batch.items()})
+        loss = losses(model, part).sum() / count
         found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
         for name, gradient in zip(parameters, found, strict=True):
             sums[name] += gradient
@@ -112,9 +129,19 @@ def mean_gradients(
     return total, sums
 
 
+def _mean_of_whole(model: nn.Module, trainer: BatchTrainer, batch: Batch) -> tuple[float, Gradients]:
+    count, losses = batch_length(batch), trainer.record_losses if isinstance(trainer, RecordLosses) else None
+    whole = WholeBatch(bounded_sum=trainer.bounded_sum, record_losses=losses)
+    measured = whole.measured(model, batch, count)
+    sums = whole.sums(model, batch, math.inf)
+    return measured.loss or 0.0, {name: tensor / count for name, tensor in sums.items()}
+
+
 def _step(stage: PublicStage, model: nn.Module, ids: NDArray[np.str_], step: int) -> tuple[float, Gradients]:
     batch = stage.trainer.collate(stage.data[ids], stage.public.child("collate", step))
-    loss, gradients = mean_gradients(model, stage.trainer, batch, stage.recipe.privacy.physical_batch_size)
+    together, precision = stage.recipe.privacy.physical_batch_size, stage.recipe.compute.precision
+    with plain_float32():
+        loss, gradients = mean_gradients(model, stage.trainer, batch, together, precision)
     if not math.isfinite(loss):
         raise DpauditError(f"pre-training: the loss of step {step} is {loss}; a smaller learning rate may help")
     return loss, gradients

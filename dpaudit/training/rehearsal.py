@@ -9,22 +9,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from dpaudit.dp.clipping import zero_sums
+from dpaudit.dp.clipping import Flat
 from dpaudit.dp.functional import functional_sum
+from dpaudit.dp.precision import at_precision, plain_float32
+from dpaudit.dp.replay import distance
 from dpaudit.dp.step import DpStep
+from dpaudit.dp.tensors import beside
 from dpaudit.dp.views import viewed, viewed_batch
+from dpaudit.dp.whole_batch import WholeBatch, checked_sums
 from dpaudit.errors import DpauditError, InputError
 from dpaudit.mechanism import Mechanism
 from dpaudit.models.initialisation import seeded
-from dpaudit.plugins import BatchTrainer, PerExampleTrainer
+from dpaudit.plugins import BatchTrainer, PerExampleTrainer, StepCanary
 from dpaudit.rng import Rng
+from dpaudit.training.declared import declared_sensitivity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
     from dpaudit.data.examples import Examples
-    from dpaudit.dp.clipping import ClippedSum
+    from dpaudit.dp.clipping import ClippedSum, ClippingRule, Losses
+    from dpaudit.dp.precision import Precision
     from dpaudit.dp.replay import NoiselessSum
     from dpaudit.dp.tensors import Batch, Gradients
     from dpaudit.mechanism import Adjacency
@@ -36,8 +42,9 @@ __all__ = ["Rehearsal"]
 class Rehearsal:
     """The step that is replayed: a trainer and what the recipe makes of it.
 
-    batch_size: the public divisor. engine, micro_batch, augmentations: as in training, for a trainer with one loss per
-    record. rng: everything random, public; training draws from other keys.
+    batch_size: the public divisor. engine, micro_batch, augmentations, precision: as in training, for a trainer with
+    one loss per record; rule: what that engine clips by. rng: everything random, public; training draws from other
+    keys.
     """
 
     trainer: PerExampleTrainer | BatchTrainer
@@ -46,7 +53,9 @@ class Rehearsal:
     engine: ClippedSum = functional_sum
     micro_batch: int = 64
     augmentations: int = 1
+    rule: ClippingRule = field(default_factory=Flat)
     secure: bool = False
+    precision: Precision = "float32"
     step: type[DpStep] = DpStep
     rng: Rng = field(default_factory=lambda: Rng.from_seed(0))
 
@@ -58,9 +67,7 @@ class Rehearsal:
 
     def declared(self, adjacency: Adjacency, clip: float) -> float:
         """Return the L2 sensitivity of the released sum that the noise is calibrated to."""
-        if isinstance(self.trainer, PerExampleTrainer):
-            return 2 * clip if adjacency == "replace-one" else clip
-        return self.trainer.sensitivity(clip, adjacency)
+        return declared_sensitivity(self.trainer, clip, adjacency, self.rule)
 
     def collate(self, records: Examples, rng: Rng) -> Batch:
         """Return the tensors of these records as a step sees them."""
@@ -77,22 +84,30 @@ class Rehearsal:
             with torch.no_grad():
                 for name, buffer in model.named_buffers():
                     buffer.copy_(state[name])
-            with seeded(self.rng.child("torch", seed)):
+            with seeded(self.rng.child("torch", seed)), plain_float32():
                 return self._sum(model, records, np.isin(records.ids, ids), clip)
 
         return sums
 
     def _sum(self, model: nn.Module, records: Examples, members: NDArray[np.bool_], clip: float) -> Gradients:
         def load(positions: NDArray[np.int64]) -> Batch:
-            batch = self.collate(records.take(positions), self.rng.child("collate"))
-            return {name: tensor.to(next(model.parameters()).device) for name, tensor in batch.items()}
+            return beside(model, self.collate(records.take(positions), self.rng.child("collate")))
 
         if not isinstance(self.trainer, PerExampleTrainer):
-            drawn = np.flatnonzero(members)
-            return self.trainer.bounded_sum(model, load(drawn), clip) if len(drawn) else zero_sums(model)
+            drawn, whole = np.flatnonzero(members), WholeBatch(bounded_sum=self.trainer.bounded_sum)
+            return whole.sums(model, load(drawn) if len(drawn) else None, clip)
         step = self._step(_mechanism(clip, self.batch_size, len(members)), members, clipped_by=self.trainer)
         release = step(0, model, load)
         return {name: tensor * self.batch_size for name, tensor in release.gradients.items()}
+
+    def worst_case(self, model: nn.Module, records: Examples | None, adjacency: Adjacency, seed: int = 0) -> float:
+        """Return how far apart (L2) the neighbours are that a `StepCanary` makes of a batch of these records."""
+        if not isinstance(self.trainer, StepCanary):
+            raise DpauditError(f"{type(self.trainer).__name__} makes no worst case of its own")
+        batch = None if records is None else beside(model, self.collate(records, self.rng.child("collate")))
+        with seeded(self.rng.child("torch", seed)):
+            first, second = self.trainer.neighbouring_sums(model, batch, self.clip_norm, adjacency)
+        return distance(checked_sums(model, first), checked_sums(model, second))
 
     def noise(self, model: nn.Module, steps: int = 2) -> dict[str, NDArray[Any]]:
         """Return what an empty batch releases, which is noise alone: "step, tensor" -> values."""
@@ -105,12 +120,15 @@ class Rehearsal:
             for name, tensor in gradients.items()
         }
 
+    def _losses(self, trainer: PerExampleTrainer) -> Losses:
+        return viewed(at_precision(trainer.losses, self.precision), self.augmentations)
+
     def _step(
         self, mechanism: Mechanism, members: NDArray[np.bool_], clipped_by: PerExampleTrainer | None = None
     ) -> DpStep:
         return self.step(
             mechanism=mechanism,
-            losses=_never if clipped_by is None else viewed(clipped_by.losses, self.augmentations),
+            losses=_never if clipped_by is None else self._losses(clipped_by),
             members=members,
             sampling=self.rng.child("sampling"),
             noise=self.rng.child("noise"),

@@ -6,6 +6,7 @@ the very step that trains. One pair whose released sums differ by more than was 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import torch
 from dpaudit.data.examples import Examples, concatenate
 from dpaudit.dp.replay import ROUNDING, neighbours, replay, shared_noise, worst
 from dpaudit.errors import DpauditError
+from dpaudit.plugins import PerExampleTrainer, StepCanary
 from dpaudit.results import Assumption
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dpaudit.dp.replay import Difference, Pair
+    from dpaudit.dp.tensors import Gradients
     from dpaudit.mechanism import Adjacency
     from dpaudit.rng import Rng
     from dpaudit.training.rehearsal import Rehearsal
@@ -32,16 +35,19 @@ if TYPE_CHECKING:
 __all__ = [
     "NOISE_REPLAYED",
     "SENSITIVITY_REPLAYED",
+    "WORST_CASE_REPLAYED",
     "Replayed",
     "extreme_records",
     "premises_before_training",
     "rehearsed_records",
     "replay_noise",
     "replay_trainer",
+    "replay_worst_case",
 ]
 
 SENSITIVITY_REPLAYED = "sensitivity replayed on neighbouring batches"
 NOISE_REPLAYED = "noise differs between steps and tensors"
+WORST_CASE_REPLAYED = "sensitivity replayed on the trainer's own worst case"
 _UNCLIPPED, _NOTHING = 0.999, 1e-6  # contributions, in C: below the first not clipped, below the second no gradient
 
 
@@ -88,15 +94,18 @@ def replay_trainer(
 ) -> Replayed:
     """Return what the step does on neighbouring batches of these records; a few of them are enough.
 
-    Single records at the clip norm, and all pairs of batches at a norm at which every record is clipped. model: at
+    Single records at the clip norm, and all pairs of batches at a norm at which every record is clipped (every batch,
+    with a trainer of whole batches: all pairs at both norms, for a record alone may move nothing there). model: at
     which to replay; None = a fresh one. A pair above the declared sensitivity is computed again, and nothing is claimed
     if the step was random beyond what was held fixed. DpauditError where a gradient is not finite.
     """
     model = rehearsal.trainer.build(rehearsal.rng.child("model")) if model is None else model
     pairs = neighbours(records.ids.tolist(), adjacency)
-    few = [pair for pair in pairs if len(pair[2]) == 1]
+    whole = not isinstance(rehearsal.trainer, PerExampleTrainer)
+    few = pairs if whole else [pair for pair in pairs if len(pair[2]) == 1]
     found = {rehearsal.clip_norm: _differences(rehearsal, model, records, few, rehearsal.clip_norm)}
-    clip = _tighter(rehearsal.clip_norm, found[rehearsal.clip_norm])
+    lengths = _lengths(rehearsal, model, records, pairs) if whole else found[rehearsal.clip_norm]
+    clip = _tighter(rehearsal.clip_norm, lengths)
     found[clip] = _differences(rehearsal, model, records, pairs, clip)
     at = max(found, key=lambda each: worst(found[each]).ratio)
     every = tuple(itertools.chain.from_iterable(found.values()))
@@ -109,8 +118,9 @@ def premises_before_training(
 ) -> tuple[Assumption, ...]:
     """Return what is known of the step before it is taken: that of `replay_trainer`, then that of `replay_noise`.
 
-    records: a few of the data; extreme ones are added. A trainer that fails on such batches leaves the first unknown,
-    with the reason: the same failure in training is an error, if it ever draws such a batch.
+    Of a trainer that makes its own worst case (`StepCanary`) also that of `replay_worst_case`. records: a few of the
+    data; extreme ones are added. A trainer that fails on such batches leaves the first unknown, with the reason: the
+    same failure in training is an error, if it ever draws such a batch.
     """
     try:
         replayed = replay_trainer(
@@ -120,7 +130,8 @@ def premises_before_training(
     except (DpauditError, RuntimeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         sensitivity = _premise("unknown", f"could not be replayed: {type(error).__name__}: {reason}")
-    return sensitivity, replay_noise(rehearsal, model)
+    worst_case = replay_worst_case(rehearsal, records, adjacency, model)
+    return sensitivity, replay_noise(rehearsal, model), *worst_case
 
 
 def replay_noise(rehearsal: Rehearsal, model: nn.Module) -> Assumption:
@@ -131,6 +142,33 @@ def replay_noise(rehearsal: Rehearsal, model: nn.Module) -> Assumption:
         return Assumption(name=NOISE_REPLAYED, status="held", evidence=f"{len(noise)} streams, no two alike")
     evidence = f"certified by the noise of ({shared[0]}) and of ({shared[1]}), which is the same"
     return Assumption(name=NOISE_REPLAYED, status="violated", evidence=evidence, certified=True)
+
+
+def replay_worst_case(
+    rehearsal: Rehearsal, records: Examples, adjacency: Adjacency, model: nn.Module
+) -> tuple[Assumption, ...]:
+    """Return whether the neighbours that a trainer makes itself to be far apart keep what it declares, or nothing.
+
+    They go through its own bound, made of these records and of none. Their distance is a proof like that of two
+    batches if it is the same again under another seed of torch's own generator.
+    """
+    if not isinstance(rehearsal.trainer, StepCanary):
+        return ()
+    declared = rehearsal.declared(adjacency, rehearsal.clip_norm)
+    try:
+        distances = [
+            [rehearsal.worst_case(model, batch, adjacency, seed) for seed in (0, 1)] for batch in (records, None)
+        ]
+    except (DpauditError, RuntimeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        return (_worst_case("unknown", f"could not be made: {type(error).__name__}: {reason}"),)
+    found, again = max(distances, key=lambda pair: pair[0])
+    evidence = f"its neighbours differ by {found:.6g}, {found / declared:.4f} of the declared {declared:.6g}"
+    if found <= (1 + ROUNDING) * declared:
+        return (_worst_case("held", evidence),)
+    if not math.isclose(found, again, rel_tol=ROUNDING):
+        return (_worst_case("unknown", f"{evidence}; no proof, for {_TORCH}"),)
+    return (_worst_case("violated", f"certified: {evidence} ({adjacency})", certified=True),)
 
 
 def extreme_records(records: Examples, rng: Rng) -> Examples:
@@ -160,8 +198,17 @@ def _differences(
     return replay(released, pairs, lambda adjacency: rehearsal.declared(adjacency, clip))
 
 
+def _lengths(
+    rehearsal: Rehearsal, model: nn.Module, records: Examples, pairs: Sequence[Pair]
+) -> tuple[Difference, ...]:
+    """Return how long the sum of each batch is: its difference from the empty batch's, which is 0."""
+    batches = dict.fromkeys(batch for _, *both in pairs for batch in both if batch)
+    against_none: list[Pair] = [("add-remove", (), batch) for batch in batches]
+    return _differences(rehearsal, model, records, against_none, rehearsal.clip_norm)
+
+
 def _tighter(clip: float, found: Sequence[Difference]) -> float:
-    """Return a norm at which every record that moves the sum is clipped: half the least distance, or `clip` itself."""
+    """Return a norm at which all that moves the sum is clipped: half the least distance, or `clip` itself."""
     loose = [each.distance for each in found if _NOTHING * clip < each.distance < _UNCLIPPED * clip]
     return min(loose) / 2 if loose else clip
 
@@ -174,11 +221,33 @@ def _doubt(rehearsal: Rehearsal, model: nn.Module, records: Examples, found: Dif
         repeated = replay(released, pair, lambda _: found.declared)[0]
         if not math.isclose(repeated.distance, found.distance, rel_tol=ROUNDING):
             return reason
+    if found.adjacency == "replace-one" and not _in_its_place(rehearsal, model, records, found, clip).violates:
+        return _PLACE
     return _crowded(rehearsal, records, found)
 
 
 _RANDOM = "the step is not the same when it is repeated"
 _TORCH = "the step reads torch's own generator (dropout?), whose draws a record shares with its batch: draw in collate"
+_PLACE = (
+    "collate draws by (key, id), and the difference is gone when the new record draws what the one in whose place it "
+    "is drew, as it may: their draws are alike in law, and secret"
+)
+
+
+def _in_its_place(
+    rehearsal: Rehearsal, model: nn.Module, records: Examples, found: Difference, clip: float
+) -> Difference:
+    """Return the difference when the record that replaces another carries its id, and so draws what it drew."""
+    (old,), (new,) = set(found.first) - set(found.second), set(found.second) - set(found.first)
+    there = records.take(np.flatnonzero(records.ids != old))
+    renamed = dataclasses.replace(there, ids=np.where(there.ids == new, old, there.ids))
+    batches = {"first": (records, found.first), "second": (renamed, (*(set(found.second) - {new}), old))}
+
+    def released(name: tuple[str, ...]) -> Gradients:
+        of, ids = batches[name[0]]
+        return rehearsal.released(model, of, clip)(ids)
+
+    return replay(released, (("replace-one", ("first",), ("second",)),), lambda _: found.declared)[0]
 
 
 def _crowded(rehearsal: Rehearsal, records: Examples, found: Difference) -> str | None:
@@ -193,6 +262,10 @@ def _crowded(rehearsal: Rehearsal, records: Examples, found: Difference) -> str 
         if shared:
             return f"collate draws {shared[0]} of record {batch.ids[row]} by its batch, not by (key, id) alone"
     return None
+
+
+def _worst_case(status: Any, evidence: str, *, certified: bool = False) -> Assumption:
+    return Assumption(name=WORST_CASE_REPLAYED, status=status, evidence=evidence, certified=certified)
 
 
 def _premise(status: Any, evidence: str, *, certified: bool = False) -> Assumption:

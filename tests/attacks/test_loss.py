@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dpaudit.mechanism import Mechanism
-    from dpaudit.plugins import Trace
+    from dpaudit.plugins import Target, Trace
 
 KEY = Rng.from_seed(3)
 
@@ -55,7 +55,7 @@ class FixedLosses:
 def view(target: FixedLosses, examples: Examples | None) -> AttackView:
     ids = np.array(["block:0"]) if examples is None else examples.ids
     candidates = Candidates(family="block" if examples is None else "pool", ids=ids, examples=examples)
-    return AttackView(target=target, candidates=candidates, population=records(1), rng=KEY)
+    return AttackView(target=cast("Target", target), candidates=candidates, population=records(1), rng=KEY)
 
 
 def test_it_is_an_attack_on_outputs() -> None:

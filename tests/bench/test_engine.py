@@ -177,6 +177,8 @@ def test_the_command_prints_a_table_or_json(command: Command) -> None:
         (["mae"], "model = 'mae': expected one of mae-32, mae-224, captioner, captioner-tied, clip-image, mae-micro,"),
         (["--engine", "ghost"], "engine = 'ghost': expected one of "),
         (["--rounds", "0"], "rounds = 0: expected at least 1"),
+        (["--device", "cuda:9"], "--device = 'cuda:9': expected a device that is here: "),
+        (["--precision", "fp16"], "--precision = 'fp16': expected one of float32, bf16"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(command: Command, arguments: list[str], message: str) -> None:
@@ -191,7 +193,8 @@ def test_canaries_must_be_some() -> None:
 
 
 def test_a_child_measures_memory() -> None:
-    request = {"case": "mae-micro", "engine": "functional", "variant": ORDINARY}
+    place = {"device": "cpu", "precision": "float32", "what": "memory"}
+    request = {"case": "mae-micro", "engine": "functional", "variant": ORDINARY, **place}
     peak = bench._child(request, MEMORY, None)
     assert peak is None or 1e5 < peak < 1e8
     if sys.platform == "linux":

@@ -88,6 +88,17 @@ def test_bad_shards_are_one_line(tmp_path: Path, encode: Callable[..., bytes]) -
         len(WebDataset(path=str(tmp_path), image_size=8))
 
 
+def test_a_shard_that_was_cut_off_is_refused_and_not_shorter(tmp_path: Path, encode: Callable[..., bytes]) -> None:
+    _write(tmp_path / "a.tar", {"1.png": encode(1), "2.png": encode(2), "3.png": encode(3)})
+    whole = (tmp_path / "a.tar").read_bytes()
+    starts = [at for at in range(0, len(whole), 512) if whole[at : at + 5] in {b"2.png", b"3.png"}]
+    assert len(starts) == 2
+    for cut in (*starts, starts[1] + 100, starts[1] + 512, starts[1] + 700):
+        (tmp_path / "a.tar").write_bytes(whole[:cut])
+        with pytest.raises(InputError, match=r"a whole tar file|unexpected end of data"):
+            len(WebDataset(path=str(tmp_path), image_size=8))
+
+
 def test_a_broken_image_names_its_sample(tmp_path: Path) -> None:
     _write(tmp_path / "a.tar", {"1.jpg": b"not an image", "1.txt": b"a"})
     data = WebDataset(path=str(tmp_path), image_size=8)

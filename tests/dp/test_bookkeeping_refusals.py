@@ -210,7 +210,7 @@ def test_the_model_is_checked_once() -> None:
 
     for size in (1, 5, 5, 3):
         bookkeeping_sum(model, counted, batch_of(size, 3, 4), 1.0)
-    assert calls == [1, 5, 2, 1, 1, 5, 3]
+    assert calls == [1, 5, 2, 2, 1, 1, 5, 3]
 
 
 def test_an_infinite_gradient_names_its_tensor() -> None:

@@ -146,6 +146,7 @@ def test_ledger_says_what_was_executed(
     row = step_of(mechanism_of(clip_norm=clip), squared_error, micro_batch=2)(5, network, load).row
     assert (row.step, row.drawn, row.divisor, row.clip_norm, row.sampling_rate) == (5, len(drawn), 10, clip, 0.25)
     assert row.loss == pytest.approx(float(alone.losses.mean()))
+    assert row.clipped_fraction is not None
     assert 0 < row.clipped_fraction < 1
     assert row.clipped_fraction == pytest.approx(float((alone.norms > clip).float().mean()))
     assert row.max_clipped_norm == pytest.approx(clip, rel=1e-6)

@@ -12,6 +12,8 @@ import timm
 import torch
 
 from dpaudit.errors import InputError
+from dpaudit.models.mae import MaskedAutoencoder, Size, patchify
+from dpaudit.models.mae_layout import ENCODER, mae_layout
 from dpaudit.models.open_clip_layout import image_layout, joined, parted, text_layout
 from dpaudit.models.timm_layout import timm_layout
 from dpaudit.models.towers import ImageSize, ImageTower, TextSize, TextTower
@@ -116,6 +118,18 @@ def test_timm_vision_transformer(theirs: dict[str, Any], ours: dict[str, Any]) -
     assert_round_trip(timm_layout(tower), tower, model.state_dict())
     torch.testing.assert_close(tower(IMAGES), model.forward_features(IMAGES), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(tower.embed(IMAGES), model(IMAGES), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_the_encoder_of_a_masked_autoencoder(*, biased: bool) -> None:
+    size = Size(width=32, depth=2, heads=4, decoder_width=16, image_size=32, patch_size=8, qkv_bias=biased)
+    model, tower = drawn(MaskedAutoencoder(size)), our_vit(outputs=None, qkv_bias=biased)
+    state = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(ENCODER)}
+    assert (f"{ENCODER}blocks.0.attention.qkv.bias" in state) == biased
+    assert_round_trip(mae_layout(tower), tower, state)
+    every: Any = torch.arange(size.tokens).expand(len(IMAGES), -1)
+    theirs = model.get_submodule("encoder")(patchify(IMAGES, 8), every)
+    torch.testing.assert_close(tower(IMAGES), theirs, atol=1e-5, rtol=1e-5)
 
 
 def test_loaded_weights_are_copies() -> None:

@@ -194,7 +194,8 @@ def test_resolved_recipes_load_back_and_say_all_defaults(write: Any) -> None:
     again = load(write, resolved(recipe))
     assert again == recipe
     assert resolved(again) == resolved(recipe)
-    assert read(resolved(recipe), "f").tree["runs"] == {"count": 1, "checkpoint_every": 25, "trace": "auto"}
+    defaults = {"count": 1, "checkpoint_every": 25, "trace": "auto", "non_private": False}
+    assert read(resolved(recipe), "f").tree["runs"] == defaults
 
 
 def test_recipes_survive_json(write: Any) -> None:

@@ -149,7 +149,7 @@ def refusal(write: Any, text: str, *overrides: str) -> str:
         (
             "trainer: vip",
             "trainer: vip\nruns:\n  zzz: 2",
-            "runs.zzz = 2: expected one of 'checkpoint_every', 'count', 'trace' (r.yaml:5)",
+            "runs.zzz = 2: expected one of 'checkpoint_every', 'count', 'non_private', 'trace' (r.yaml:5)",
         ),
         ("{name: digits}", "digits", "data = 'digits': expected a mapping (r.yaml:2)"),
         ("{name: digits}", "{name: ''}", "data.name = '': expected text of at least 1 characters (r.yaml:2)"),

@@ -11,6 +11,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
+from dpaudit.data.captions import drawn_captions
 from dpaudit.data.scenes.source import Scenes
 from dpaudit.data.tokens.words import SCENES
 from dpaudit.dp.engines import engine
@@ -193,6 +194,26 @@ def test_the_sum_does_not_depend_on_the_order_of_records() -> None:
     ]
     for name, gradient in sums[0].items():
         torch.testing.assert_close(sums[1][name], gradient, rtol=1e-4, atol=1e-5)
+
+
+def test_each_step_reads_one_of_a_records_captions() -> None:
+    trainer, source = micro(), Scenes(size=40, image_size=16, every_caption=True)
+    records = source[source.ids()]
+    batches = [trainer.collate(records, KEY.child(step)) for step in range(8)]
+    read = [drawn_captions(KEY.child(step), records) for step in range(8)]
+    for batch, captions in zip(batches, read, strict=True):
+        said = trainer.collate(dataclasses.replace(records, captions=captions, other_captions=None), KEY)
+        assert torch.equal(batch["tokens"], said["tokens"])
+        assert torch.equal(batch["targets"], said["targets"])
+        assert len(batch["tokens"]) == len(records)  # a record counts once, however much is said of it
+    assert len({captions[0] for captions in read}) > 1
+
+
+def test_record_and_replay_holds_a_record_with_several_captions_to_one_contribution() -> None:
+    source = Scenes(size=2, image_size=16, every_caption=True)
+    rehearsal = Rehearsal(trainer=micro(), clip_norm=1.0, rng=KEY)
+    premise = replay_trainer(rehearsal, source[source.ids()]).assumption()
+    assert premise.status == "held", premise.evidence
 
 
 def test_losses_are_the_same_bit_for_bit_each_time() -> None:

@@ -71,6 +71,8 @@ def test_what_the_model_says_stands_beside_the_captions(audited: tuple[Path, Aud
         ),
         (("trainer.context=2",), "trainer.context = 2: expected at least 3"),
         (("trainer.sise=nano",), "trainer.sise"),
+        (("trainer.vocabulary=99",), r"trainer.vocabulary = 99: expected 48, as scenes has, or 0 \(--set\)"),
+        (("trainer={name: dp-cap, tokenizer: ./nothing-here, vocabulary: 9}",), "trainer.tokenizer = './nothing-here'"),
     ],
 )
 def test_bad_options_name_the_recipes_line(tmp_path: Path, settings: tuple[str, ...], refused: str) -> None:

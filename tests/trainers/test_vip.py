@@ -54,10 +54,12 @@ def test_options_are_validated_from_plain_values() -> None:
     ("field", "options", "expected"),
     [
         ("size", {"size": "smal"}, "nearest: small"),
-        ("size", {"size": "zzz"}, "micro, nano, tiny, small, base, large"),
+        ("size", {"size": "zzz"}, "micro, mini, nano, tiny, small, base, large"),
         ("image_size", {"image_size": 18}, "multiple of patch_size = 4"),
         ("image_size", {"image_size": -16}, "positive multiple"),
         ("patch_size", {"patch_size": -4}, "positive"),
+        ("heads", {"heads": 5}, "0, or a divisor of the width of 64"),
+        ("heads", {"heads": -1}, "0, or a divisor of the width of 64"),
         ("mask_ratio", {"mask_ratio": 1.0}, "some but not all of 16"),
         ("mask_ratio", {"mask_ratio": 0.01}, "some but not all of 16"),
         ("mask_ratio", {"mask_ratio": math.nan}, "some but not all of 16"),
@@ -71,6 +73,15 @@ def test_options_are_validated_from_plain_values() -> None:
 def test_bad_options_are_named(field: str, options: dict[str, Any], expected: str) -> None:
     with pytest.raises(InputError, match=f"^{field} = .*{expected}"):
         ViP(**options)
+
+
+def test_heads_and_biases_of_the_encoder_can_be_dp_caps() -> None:
+    plain, changed = ViP().build(KEY), ViP(heads=2, qkv_bias=False).build(KEY)
+    missing = {f"encoder.blocks.{block}.attention.qkv.bias" for block in range(3)}
+    assert set(plain.state_dict()) - set(changed.state_dict()) == missing
+    assert (ViP(heads=2).architecture.heads, ViP().architecture.heads) == (2, 4)
+    images = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
+    assert ViP(heads=2, qkv_bias=False).embed(changed, images).shape == (1, 192)
 
 
 def test_images_of_another_size_are_refused() -> None:

@@ -22,6 +22,7 @@ class Drawn:
 
     pictures: tuple[int, ...]
     texts: tuple[str, ...] | None = None
+    others: tuple[tuple[str, ...], ...] | None = None
 
     @property
     def classes(self) -> None:
@@ -37,7 +38,8 @@ class Drawn:
         rows = [int(name) for name in ids.tolist()]
         images = np.stack([np.full((3, 2, 2), self.pictures[row], dtype=np.uint8) for row in rows])
         captions = None if self.texts is None else tuple(self.texts[row] for row in rows)
-        return Examples(ids=ids, images=images, captions=captions)
+        others = None if self.others is None else tuple(self.others[row] for row in rows)
+        return Examples(ids=ids, images=images, captions=captions, other_captions=others)
 
     def fingerprint(self) -> str:
         return "drawn"
@@ -75,3 +77,8 @@ def test_only_the_first_are_compared_and_that_is_told(monkeypatch: pytest.Monkey
     monkeypatch.setattr("dpaudit.training.evidence._MOST_COMPARED", 4)
     data = Drawn((1, 2, 3, 4, 1, 6))
     assert duplicates(data, data.ids(), captions=False) == Duplicates(compared=4, sharing=0, largest=1)
+
+
+def test_records_that_share_any_of_their_captions_count_once_each() -> None:
+    data = Drawn((0, 1, 2, 3), ("a cat", "a dog", "a bird", "a fish"), (("a pet",), ("a pet", "a dog"), (), ("a cat",)))
+    assert duplicates(data, data.ids(), captions=True).captions == 3

@@ -36,7 +36,8 @@ class Scenes:
     """`size` scenes of one to three coloured shapes; label and class: the shape of the large object.
 
     Ids "scene/0", "scene/1", ...; a scene depends on its id and the seed alone, so a larger set begins with the smaller
-    one. Caption: "a large red circle to the left of a small blue square".
+    one. Caption: "a large red circle to the left of a small blue square". every_caption: the other one or two true
+    captions of a scene belong to the record as well.
 
     >>> scenes = Scenes(size=10)
     >>> record = scenes[np.array(["scene/3"])]
@@ -47,6 +48,7 @@ class Scenes:
     size: int = 20_000
     image_size: int = 32
     seed: int = 0
+    every_caption: bool = False
 
     def __post_init__(self) -> None:
         check_image_size(self.image_size)
@@ -71,7 +73,13 @@ class Scenes:
         known = _annotations(layouts)
         names = np.asarray(ids, dtype=np.str_)
         images = paint(layouts, names, self._root.child("grain"), self.image_size)
-        return Examples(ids=names, images=images, captions=known.captions, labels=known.labels)
+        return Examples(
+            ids=names,
+            images=images,
+            captions=known.captions,
+            labels=known.labels,
+            other_captions=_others(layouts) if self.every_caption else None,
+        )
 
     def annotations(self, ids: NDArray[np.str_]) -> Annotations:
         """Return captions and labels of these records, in this order; nothing is painted."""
@@ -82,8 +90,13 @@ class Scenes:
         layouts = self._layouts(ids)
         return [words.captions(layouts, row) for row in range(len(ids))]
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Every answer that a question of a scene can have."""
+        return words.ANSWERS
+
     def questions(self, ids: NDArray[np.str_]) -> list[tuple[Question, ...]]:
-        """Return the questions of each record; their answers are among `words.ANSWERS`."""
+        """Return the questions of each record; their answers are among `answers`."""
         layouts = self._layouts(ids)
         return [words.questions(layouts, row) for row in range(len(ids))]
 
@@ -94,7 +107,8 @@ class Scenes:
 
     def fingerprint(self) -> str:
         """Return a hash of the options; the pictures follow from them."""
-        return fingerprint(("scenes", _VERSION, self.size, self.image_size, self.seed), ())
+        said = ("every caption",) if self.every_caption else ()
+        return fingerprint(("scenes", _VERSION, self.size, self.image_size, self.seed, *said), ())
 
     @cached_property
     def _root(self) -> Rng:
@@ -111,3 +125,7 @@ class Scenes:
 def _annotations(layouts: Layouts) -> Annotations:
     texts = tuple(words.captions(layouts, row)[0] for row in range(len(layouts.count)))
     return Annotations(captions=texts, labels=layouts.shapes[:, 0].copy())
+
+
+def _others(layouts: Layouts) -> tuple[tuple[str, ...], ...]:
+    return tuple(words.captions(layouts, row)[1:] for row in range(len(layouts.count)))

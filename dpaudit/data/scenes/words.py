@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dpaudit.data.questions import Question
 from dpaudit.data.scenes.layout import COLOURS, SHAPES
 
 if TYPE_CHECKING:
@@ -21,14 +22,6 @@ _OTHER_WAY = {"to the left of": "to the right of", "above": "below"}
 _OTHER_WAY |= {back: there for there, back in _OTHER_WAY.items()}
 #: every answer that a question of a scene can have
 ANSWERS = (*_NUMBERS[1:], "yes", "no", *_COLOURS, *SHAPES)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """A question and its one right answer."""
-
-    text: str
-    answer: str
 
 
 @dataclass(frozen=True, kw_only=True)

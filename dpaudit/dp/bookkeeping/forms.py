@@ -7,7 +7,6 @@ clipped sum is one weighted product. All is computed in float32 or better.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeGuard
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["Dense", "Form", "Grams", "Outer", "Rows", "Stack", "Tied", "is_small", "join"]
+__all__ = ["Dense", "Form", "Grams", "Outer", "Rows", "Stack", "Tied", "cheaper", "is_small", "join"]
 
 #: A product over T tokens with a (p, d) gradient: the norm costs T² (p + d) by Grams, and passes over p d numbers by
 #: the gradient itself. Passing over memory is this much dearer than multiplying; 15 to 150 make no difference.
@@ -33,7 +32,7 @@ _REMEMBERED = 16
 class Grams:
     """The inner products among the tokens of each record, remembered: several layers may read the same tensor."""
 
-    _known: deque[tuple[Tensor, Tensor]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    _known: dict[tuple[object, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return x x' of x (..., T, d), in float32 or better: (..., T, T)."""
@@ -42,13 +41,12 @@ class Grams:
 
     def remembered(self, x: Tensor) -> Tensor:
         """Return the same; the result is kept and must not be changed. x is held, so its memory is not given away."""
-        for seen, gram in self._known:
-            same = seen.data_ptr() == x.data_ptr() and seen.dtype == x.dtype
-            if same and seen.shape == x.shape and seen.stride() == x.stride():
-                return gram
-        gram = self(x)
-        self._known.append((x, gram))
-        return gram
+        which = (x.data_ptr(), x.dtype, x.shape, x.stride())
+        if which not in self._known:
+            if len(self._known) == _REMEMBERED:
+                del self._known[next(iter(self._known))]
+            self._known[which] = (x, self(x))
+        return self._known[which][1]
 
 
 class Form(Protocol):
@@ -170,7 +168,9 @@ class Tied:
 
     def weighted(self, factors: Tensor) -> Tensor:
         """Return the weighted sum, (V, d)."""
-        return self.outer.weighted(factors) + self.rows.weighted(factors)
+        sums, gradients = self.outer.weighted(factors), self.rows.gradients
+        scaled = _accumulated(gradients) * factors.reshape(-1, 1, 1)
+        return sums.index_put_((self.rows.index,), scaled, accumulate=True)  # a table of zeros would cost more
 
     def dense(self) -> Tensor:
         """Return the gradients, (n, V, d)."""
@@ -207,10 +207,15 @@ class Stack:
         sums = torch.bmm(weights, self.gradients).squeeze(1)
         return {name: total.reshape(shape) for (name, shape), total in zip(self.shapes.items(), sums, strict=True)}
 
+    def dense(self) -> dict[str, Tensor]:
+        """Return every tensor's gradients, name -> (n, *shape)."""
+        each = zip(self.shapes.items(), self.gradients, strict=True)
+        return {name: part.reshape(len(part), *shape) for (name, shape), part in each}
+
 
 def is_small(form: Form) -> TypeGuard[Dense]:
     """Return whether these are gradients that a `Stack` takes."""
-    return isinstance(form, Dense) and 0 < form.gradients[0].numel() <= RUN
+    return isinstance(form, Dense) and 0 < form.gradients.numel() <= RUN * len(form.gradients)
 
 
 def join(forms: Sequence[Form]) -> Form:
@@ -224,7 +229,12 @@ def join(forms: Sequence[Form]) -> Form:
     product = _all_tokens(outer)
     if rows:
         return Tied(product, _all_rows(rows))
-    return Dense(product.dense()) if product.is_cheaper_dense() else product
+    return product
+
+
+def cheaper(form: Form) -> Form:
+    """Return the gradients themselves where they cost less than two Grams."""
+    return Dense(form.dense()) if isinstance(form, Outer) and form.is_cheaper_dense() else form
 
 
 def sum_of(parts: Sequence[Tensor]) -> Tensor:
@@ -256,4 +266,4 @@ def _added(values: Tensor, at: Tensor, rows: int) -> Tensor:
 
 
 def _accumulated(x: Tensor) -> Tensor:
-    return x.to(accumulator_dtype(x.dtype))
+    return x if x.dtype is torch.float32 else x.to(accumulator_dtype(x.dtype))

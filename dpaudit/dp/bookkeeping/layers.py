@@ -27,7 +27,7 @@ _Back = tuple[None, "Tensor | None", None]
 _aten = torch.ops.aten
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Layer:
     """A layer's parameters as plain tensors, the names of those that are trained, its options, and the tape."""
 
@@ -110,7 +110,11 @@ class Convolution(Function):
         places = g.flatten(2).transpose(1, 2)
         layer.keep_sum(layer.bias_name, places)
         if layer.weight_name is not None:
-            seen = _patches(x.detach(), tuple(layer.weight.shape[2:]), *where)
+            seen = getattr(ctx, "seen", None)
+            if seen is None:
+                seen = _patches(x.detach(), tuple(layer.weight.shape[2:]), *where)
+            if layer.tape.again:
+                ctx.seen = seen
             left, right = (_by_group(layer.tape.per_record(part, 1), groups) for part in (places, seen))
             layer.tape.keep(layer.weight_name, Outer(left, right, tuple(layer.weight.shape)))
         if not ctx.needs_input_grad[1]:

@@ -11,13 +11,10 @@ from torch.nn import functional
 from dpaudit.dp.bookkeeping import layers
 from dpaudit.dp.bookkeeping.layers import Layer
 from dpaudit.dp.bookkeeping.standin import ROUTES, StandIn, refusal, stand_in
-from dpaudit.dp.tensors import trainable
 from dpaudit.errors import DpauditError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from torch import nn
 
     from dpaudit.dp.bookkeeping.tape import Tape
 
@@ -27,9 +24,9 @@ __all__ = ["stand_ins"]
 _Call: TypeAlias = dict[str, Any]
 
 
-def stand_ins(model: nn.Module, tape: Tape) -> dict[str, StandIn]:
+def stand_ins(parameters: Mapping[str, Tensor], tape: Tape) -> dict[str, StandIn]:
     """Return name -> stand-in of every trained parameter."""
-    return {name: stand_in(name, parameter, tape) for name, parameter in trainable(model).items()}
+    return {name: stand_in(name, parameter, tape) for name, parameter in parameters.items()}
 
 
 def _linear(call: _Call) -> Tensor:
@@ -83,7 +80,8 @@ def _embedding(call: _Call) -> Tensor:
         if call[option]:
             raise DpauditError(f"the embedding {layer.weight_name} has {option}, which {why}; expected it unset")
     row = padding if padding is None or padding >= 0 else padding + len(table)
-    y: Tensor = layers.Embedding.apply(layer.tape.anchor, index, _with(layer, options=row))
+    layer.options = row
+    y: Tensor = layers.Embedding.apply(layer.tape.anchor, index, layer)
     return y
 
 
@@ -130,12 +128,12 @@ def _layer(func: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, *, 
 
 def _applied(function: Any, x: Tensor, layer: Layer, options: Any) -> Tensor:
     """Apply a layer as autocast would: in the type in which it multiplies."""
-    operands = [x, layer.weight, layer.bias]
+    layer.options = options
     if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(x.device.type)
-        operands = [None if each is None else each.to(dtype) for each in operands]
-    x, weight, bias = operands
-    y: Tensor = function.apply(layer.tape.anchor, x, _with(layer, weight=weight, bias=bias, options=options))
+        x, layer.weight = x.to(dtype), layer.weight.to(dtype)
+        layer.bias = None if layer.bias is None else layer.bias.to(dtype)
+    y: Tensor = function.apply(layer.tape.anchor, x, layer)
     return y
 
 
@@ -148,13 +146,9 @@ def _normalised(function: Any, x: Tensor, layer: Layer, options: Any) -> Tensor:
             )
     if torch.is_autocast_enabled(x.device.type) and x.device.type != "cpu":
         x = x.to(torch.promote_types(x.dtype, torch.float32))
-    y: Tensor = function.apply(layer.tape.anchor, x, _with(layer, options=options))
+    layer.options = options
+    y: Tensor = function.apply(layer.tape.anchor, x, layer)
     return y
-
-
-def _with(layer: Layer, **changes: Any) -> Layer:
-    fields = {name: getattr(layer, name) for name in Layer.__slots__}
-    return Layer(**(fields | changes))
 
 
 def _known(layer: Layer) -> list[str]:

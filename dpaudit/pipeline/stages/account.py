@@ -14,10 +14,11 @@ from dpaudit.accounting.assumptions import assumptions
 from dpaudit.accounting.compose import with_tuning_runs
 from dpaudit.accounting.executed import executed_event, executed_guarantees
 from dpaudit.accounting.gdp import gdp_estimate
+from dpaudit.accounting.spent import spent_series
 from dpaudit.pipeline.stages.earlier import together
 from dpaudit.pipeline.stages.executed import copies, executed_facts, ledger, started
 from dpaudit.pipeline.stages.start import read_beginning
-from dpaudit.results import Assumption, GdpEstimate, Guarantee, Value
+from dpaudit.results import Assumption, GdpEstimate, Guarantee, Series, Value
 from dpaudit.runs import read_json, write_atomically
 
 if TYPE_CHECKING:
@@ -36,12 +37,14 @@ class Accounted(Value):
 
     with_tuning: what the final run and its declared tuning runs promise together; empty without any. with_pretraining:
     the same of the final run and the earlier trainings on these data that it started from; with_tuning includes those.
+    spent: epsilon by step of the final run alone.
     """
 
     guarantees: tuple[Guarantee, ...]
     with_tuning: tuple[Guarantee, ...]
     with_pretraining: tuple[Guarantee, ...] = ()
     central_limit: GdpEstimate | None
+    spent: Series | None = None
     assumptions: tuple[Assumption, ...]
 
 
@@ -49,7 +52,9 @@ def account_audit(audit: Audit) -> list[Path]:
     """Write account.json; return it."""
     found = copies(audit)
     premises = _worst([_premises(audit, name, found) for name in audit.targets])
-    worst = max((_promised(audit, name) for name in audit.targets), key=_epsilon)
+    promised = {name: _promised(audit, name) for name in audit.targets}
+    name = max(promised, key=lambda each: _epsilon(promised[each]))
+    worst = promised[name].model_copy(update={"spent": _spent(audit, name)})
     path = audit.path / "account.json"
     text = worst.model_copy(update={"assumptions": premises}).model_dump_json(indent=1)
     write_atomically(path, (text + "\n").encode())
@@ -86,6 +91,14 @@ def _promised(audit: Audit, name: str) -> Accounted:
         central_limit=gdp_estimate(event, run.mechanism.adjacency, delta),
         assumptions=(),
     )
+
+
+def _spent(audit: Audit, name: str) -> Series | None:
+    run, delta = started(audit, name), audit.planned.promise.delta
+    if audit.recipe.privacy.simulate_batch is not None or not run.mechanism.is_private:
+        return None
+    steps = [(row.sampling_rate, row.noise_std) for row in ledger(audit, name)]
+    return spent_series(steps, run.noise_unit, run.mechanism, delta)
 
 
 def _epsilon(accounted: Accounted) -> float:

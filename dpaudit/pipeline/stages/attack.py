@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
@@ -11,11 +12,13 @@ import pyarrow.parquet as pq
 
 from dpaudit.canaries import INSERTS
 from dpaudit.errors import DamagedRunError, DpauditError
+from dpaudit.pipeline.stages.references import complete, views
 from dpaudit.plugins import Candidates
 from dpaudit.runs import write_atomically
 from dpaudit.scores import ScoreTable, ThreatModel
-from dpaudit.training.attach import attack_view, released_model
-from dpaudit.training.train import candidate_ids, initial_model
+from dpaudit.training.attach import attack_view, control_view, released_model
+from dpaudit.training.job import initial_model
+from dpaudit.training.train import candidate_ids
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,17 +27,22 @@ if TYPE_CHECKING:
 
     from dpaudit.canaries import Family
     from dpaudit.pipeline.audit import Audit, NamedAttack
+    from dpaudit.plugins import Attack, Target
     from dpaudit.progress import Progress
+    from dpaudit.rng import Rng
     from dpaudit.scores import Access, Inserts
+    from dpaudit.training.job import Job
 
 __all__ = ["read_scores", "score_run"]
+
+References: TypeAlias = "tuple[tuple[Target, NDArray[np.bool_]], ...]"
 
 
 def score_run(audit: Audit, name: str, named: NamedAttack, progress: Progress) -> list[Path]:
     """Write one attack's scores on one run; return the file, or nothing where a run without clipping has no candidates.
 
     An attack that does not read the steps is also asked about the model at step 0: those scores must not know the
-    coins (DESIGN rule 9).
+    coins (DESIGN rule 9). A control sees no model at all, and so its only scores must not know them either.
     """
     attack, job = audit.attack(named), audit.job(name)
     needs = attack.needs
@@ -45,11 +53,10 @@ def score_run(audit: Audit, name: str, named: NamedAttack, progress: Progress) -
     candidates = _candidates(audit, name, cast("Family", family))
     rng = audit.public.child("attack", named.label)
     with progress.task(f"attack {name} with {named.label}", 2) as task:
-        scores = attack.score(attack_view(job, released_model(job), needs, candidates, rng))
-        task.advance(1)
-        blind = None
-        if needs.access != "all steps":
-            blind = attack.score(attack_view(job, initial_model(job).eval(), needs, candidates, rng))
+        if needs.references:
+            complete(audit, progress)
+        references = views(audit, candidates.family, progress) if audit.references else ()
+        scores, blind = _scores(attack, job, candidates, rng, references)
         task.advance(2)
     threat_model = ThreatModel(access=needs.access, inserts=cast("Inserts", INSERTS[family]))
     table = ScoreTable(
@@ -58,6 +65,22 @@ def score_run(audit: Audit, name: str, named: NamedAttack, progress: Progress) -
     path = audit.path / "scores" / name / f"{named.label}.parquet"
     write_atomically(path, _encode(table, blind))
     return [path]
+
+
+def _scores(
+    attack: Attack, job: Job, candidates: Candidates, rng: Rng, references: References
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Return an attack's scores on the trained model, and those that must not know the coins, where there are any."""
+    needs = attack.needs
+    if not needs.sees_model:
+        scores = attack.score(control_view(job, candidates, rng))
+        return scores, scores
+    trained = attack_view(job, released_model(job), needs, candidates, rng)
+    scores = attack.score(replace(trained, references=references))
+    if needs.access == "all steps":
+        return scores, None
+    untrained = attack_view(job, initial_model(job).eval(), needs, candidates, rng)
+    return scores, attack.score(replace(untrained, references=references))
 
 
 def read_scores(path: Path) -> tuple[ScoreTable, NDArray[np.float64] | None]:

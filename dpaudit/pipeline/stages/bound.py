@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dpaudit.bounds.strategies import FixedGuesses
 from dpaudit.errors import DpauditError
 from dpaudit.metrics import attack_result
 from dpaudit.pipeline.hypotheses import bound_runs, hypothesis_of, planned_test, standard_requests
 from dpaudit.pipeline.stages.attack import read_scores
-from dpaudit.pipeline.stages.plan import plan_for
+from dpaudit.pipeline.stages.plan import plan_for, promise_tested
 from dpaudit.results import AttackResult, Bound, Threat, Value
 from dpaudit.runs import read_json, write_atomically
 from dpaudit.scores import join
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dpaudit.pipeline.audit import Audit, NamedAttack
     from dpaudit.progress import Progress
     from dpaudit.recipes.recipe import DecidingBound
-    from dpaudit.results import Plan
+    from dpaudit.results import Plan, Promise
     from dpaudit.scores import LabelledScores, ScoreTable
 
 __all__ = ["Bounded", "bound_audit", "read_bounds"]
@@ -77,24 +77,28 @@ def _judge(audit: Audit, named: NamedAttack, coins: dict[str, Coins]) -> Bounded
     for table, untrained, tossed in tables:
         labelled = join(table, tossed.members(table.family))
         result = attack_result(table, labelled, untrained=untrained, exploratory=named.exploratory)
-        _check_blind(result)
+        _check_blind(result, control=not audit.attack(named).needs.sees_model)
         runs.append(labelled)
         results.append(result)
     return Bounded(attacks=tuple(results), bounds=tuple(_bounds(audit, named, runs, tables[0][0])))
 
 
-def _check_blind(result: AttackResult) -> None:
+def _check_blind(result: AttackResult, *, control: bool) -> None:
     p_value = result.coin_blindness_p
-    if p_value is not None and p_value < _BLINDNESS:
-        raise DpauditError(
-            f"attack {result.attack} on {result.run}: the UNTRAINED model's scores know the coins (p = {p_value:.1g}); "
-            "candidates that are in differ from those that are out, so no score of this run can be trusted"
-        )
+    if p_value is None or p_value >= _BLINDNESS:
+        return
+    attack = f"attack {result.attack} on {result.run}"
+    found = f"{attack}: the UNTRAINED model's scores know the coins (p = {p_value:.1g})"
+    if control:
+        found = f"the split is broken: {attack} never sees the model, and its scores know the coins (p = {p_value:.1g})"
+    raise DpauditError(
+        f"{found}; candidates that are in differ from those that are out, so no score of this run can be trusted"
+    )
 
 
 def _bounds(audit: Audit, named: NamedAttack, runs: list[LabelledScores], table: ScoreTable) -> list[Bound]:
     planned, settings = audit.planned, audit.recipe.bounds
-    promise = planned.promise
+    promise = promise_tested(audit, named, planned)
     requests: list[tuple[str, str, float, bool, Plan]] = [
         (request.method, request.hypothesis, 1 - share, True, plan)
         for request, share, plan in _deciding(audit)
@@ -113,8 +117,17 @@ def _bounds(audit: Audit, named: NamedAttack, runs: list[LabelledScores], table:
         chosen = FixedGuesses(guesses_in=plan.guesses_in, guesses_out=plan.guesses_out)
         bound = bound_runs(planned_test(promise, method, hypothesis, confidence), method, runs, chosen)
         facts = {"attack": named.label, "threat": threat, "decides": decides, "exploratory": named.exploratory}
-        found.append(bound.model_copy(update=facts))
+        found.append(bound.model_copy(update=facts | _of_one_step(promise, bound)))
     return found
+
+
+def _of_one_step(promise: Promise, bound: Bound) -> dict[str, Any]:
+    """Return what is to be said of a bound whose guesses tested one step; nothing for one on the run."""
+    if promise.run is None:
+        return {}
+    steps = promise.run.steps
+    composed = f"one step was tested; epsilon is that of {steps:,} steps whose noise is what it does not refute"
+    return {"one_step": True, "note": composed if bound.hypothesis == "accountant" else "of one step, not of the run"}
 
 
 def _deciding(audit: Audit) -> list[tuple[DecidingBound, float, Plan]]:

@@ -11,6 +11,7 @@ from dpaudit.dp.ledger import read_ledger
 from dpaudit.errors import DamagedRunError
 from dpaudit.mechanism import Adjacency, Mechanism
 from dpaudit.pipeline.stages.start import read_beginning
+from dpaudit.plugins import DeclaresUnsound
 from dpaudit.results import Value
 from dpaudit.runs import read_json
 from dpaudit.seal import load_seal
@@ -82,7 +83,13 @@ def executed_facts(audit: Audit, name: str, found: Duplicates) -> ExecutedFacts:
         input_canaries=len(inserted),
         records=len(set(audit.population.universe.tolist()) - inserted),
         beginning=read_beginning(audit),
+        unsound=_unsound(audit),
     )
+
+
+def _unsound(audit: Audit) -> str | None:
+    trainer = audit.trainer
+    return trainer.unsound(audit.planned.mechanism.adjacency) if isinstance(trainer, DeclaresUnsound) else None
 
 
 def _unit(modality: frozenset[str]) -> str:

@@ -7,13 +7,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dpaudit.bounds.tradeoff import false_negative_rate
+from dpaudit.canaries import STEP_FAMILIES
 from dpaudit.discovery import configure
 from dpaudit.errors import InputError
+from dpaudit.pipeline.applicable import check_applicable
 from dpaudit.pipeline.audit import Audit, NamedAttack, Planned
 from dpaudit.pipeline.designs import Aim, plan_design
 from dpaudit.pipeline.hypotheses import CERTIFIED, REQUESTS, planned_test, promise_curve
-from dpaudit.pipeline.promises import recipe_mechanism, recipe_promise
-from dpaudit.plugins import Classifies, NamesOptimisation, ReadsLogits
+from dpaudit.pipeline.promises import recipe_mechanism, recipe_promise, step_promise
+from dpaudit.pipeline.whole_batches import check_whole_batches, remarked
+from dpaudit.plugins import (
+    AsksQuestions,
+    Classifies,
+    EmbedsText,
+    KnowsTruth,
+    NamesOptimisation,
+    ReadsLogits,
+    ReadsQuestions,
+    ReadsText,
+    ReadsTruth,
+)
 from dpaudit.recipes.recipe import BoundRequest
 from dpaudit.results import Plan, Promise, Series
 from dpaudit.runs import write_atomically
@@ -24,7 +37,7 @@ if TYPE_CHECKING:
     from dpaudit.mechanism import Mechanism
     from dpaudit.recipes.recipe import ProbeEntry
 
-__all__ = ["deciding_aims", "plan_audit", "plan_for", "preflight", "promised"]
+__all__ = ["check_attack", "deciding_aims", "plan_audit", "plan_for", "preflight", "promise_tested", "promised"]
 
 #: what the plan says beside itself: how much more this many times the runs would have certified
 _MORE_RUNS = 2
@@ -39,20 +52,24 @@ def plan_audit(audit: Audit, planned: Planned) -> list[Path]:
 
 def preflight(audit: Audit) -> Planned:
     """Return the plan of a recipe that was checked against its data and plug-ins; InputError names what is wrong."""
+    _ = audit.device  # one that is not here is refused before anything is read or written
     undecided = promised(audit)
     _check_optimizer(audit)
+    _check_precision(audit)
+    check_whole_batches(audit)
     from dpaudit.pipeline.stages.start import check_start  # noqa: PLC0415  # torch, which `dpaudit plan` goes without
 
     check_start(audit)
     for named in audit.attacks:
-        _check_attack(audit, named, undecided.mechanism)
+        check_attack(audit, named, undecided.mechanism)
     for index, entry in enumerate(audit.recipe.probes):
         _check_probe(audit, index, entry)
     audit.population.read_through(audit.trainer.modality)
+    _check_collate(audit)
     aims, runs = deciding_aims(audit, undecided), audit.recipe.runs.count
     return undecided.model_copy(
         update={
-            "promise": _drawn(undecided.promise),
+            "promise": remarked(audit, _drawn(undecided.promise)),
             "plans": tuple(plan_design(aim, canaries, runs) for aim, canaries in aims),
             "more_runs": tuple(plan_design(aim, canaries, _MORE_RUNS * runs) for aim, canaries in aims),
         }
@@ -74,20 +91,31 @@ def deciding_aims(audit: Audit, planned: Planned) -> list[tuple[Aim, int]]:
     attacks = {named.label: named for named in audit.attacks}
     for index, (request, share) in enumerate(zip(settings.decide, settings.shares(), strict=True)):
         field = f"bounds.decide.{index}.method"
-        _check_method(audit, field, request.method, promise, request.hypothesis)
+        named = attacks[request.attack]
+        tested = promise_tested(audit, named, planned)
+        _check_method(audit, field, request.method, tested, request.hypothesis)
+        if tested.run is not None and audit.recipe.privacy.claimed_epsilon is not None:
+            expected = "an attack on the whole run: a claim of two numbers says nothing of one step"
+            raise audit.loaded.where.refusal(f"bounds.decide.{index}.attack", request.attack, expected)
         if request.method not in CERTIFIED:
             raise audit.loaded.where.refusal(field, request.method, f"a certified method: {', '.join(CERTIFIED)}")
-        named = attacks[request.attack]
-        aim = _aim(audit, promise, request, 1 - share)
+        aim = _aim(audit, tested, request, 1 - share)
         aims.append((aim, _candidates(audit, named, planned.mechanism)))
     for index, extra in enumerate(settings.also):
-        _check_method(audit, f"bounds.also.{index}.method", extra.method, promise, extra.hypothesis)
+        tested = promise_tested(audit, attacks[extra.attack], planned)
+        _check_method(audit, f"bounds.also.{index}.method", extra.method, tested, extra.hypothesis)
     return aims
+
+
+def promise_tested(audit: Audit, named: NamedAttack, planned: Planned) -> Promise:
+    """Return the promise that an attack tests: the run's, or what it says of one step where each has its own coin."""
+    family = audit.family(named, audit.attack(named).needs, _placed(audit, planned.mechanism))
+    return step_promise(planned.promise) if family in STEP_FAMILIES else planned.promise
 
 
 def plan_for(audit: Audit, named: NamedAttack, planned: Planned, confidence: float) -> Plan:
     """Return how many candidates of an attack will be guessed, where no deciding bound has planned it."""
-    aim = _aim(audit, planned.promise, BoundRequest(attack=named.label), confidence)
+    aim = _aim(audit, promise_tested(audit, named, planned), BoundRequest(attack=named.label), confidence)
     canaries = _candidates(audit, named, planned.mechanism)
     return plan_design(aim, canaries, audit.recipe.runs.count, beside=False)
 
@@ -131,28 +159,53 @@ def _check_optimizer(audit: Audit) -> None:
         raise audit.loaded.where.refusal(f"trainer.{void[0]}", options[void[0]], expected)
 
 
+def _check_collate(audit: Audit) -> None:
+    """Refuse an option that shows its fault only when a record is read, such as a tokenizer that is opened late."""
+    population = audit.population
+    try:
+        audit.trainer.collate(population.data[population.universe[:1]], audit.public.child("check"))
+    except InputError as error:
+        if error.field not in audit.recipe.trainer.options:
+            raise
+        raise audit.loaded.where.refusal(f"trainer.{error.field}", error.value, error.expected) from error
+
+
+def _check_precision(audit: Audit) -> None:
+    engine, precision = audit.recipe.privacy.engine, audit.recipe.compute.precision
+    if precision == "bf16" and engine == "functional" and audit.device.type == "cpu":
+        expected = "float32, or privacy.engine bookkeeping: torch.func cannot mix the two types on a CPU"
+        raise audit.loaded.where.refusal("compute.precision", precision, expected)
+
+
 def _check_probe(audit: Audit, index: int, entry: ProbeEntry) -> None:
-    where = audit.loaded.where
-    if audit.population.classes is None:
-        raise where.refusal(f"probes.{index}.name", entry.name, "no probe: the data set has no labels")
-    probe = configure("probes", entry, where.at(f"probes.{index}"))
-    if isinstance(probe, ReadsLogits) and probe.reads_logits and not isinstance(audit.trainer, Classifies):
-        raise where.refusal(f"probes.{index}.name", entry.name, "another probe: this trainer does not classify")
+    probe, trainer = configure("probes", entry, audit.loaded.where.at(f"probes.{index}")), audit.trainer
+    asks = isinstance(probe, ReadsQuestions) and probe.reads_questions
+    texts = isinstance(probe, ReadsText) and probe.reads_text
+    logits = isinstance(probe, ReadsLogits) and probe.reads_logits
+    truth = isinstance(probe, ReadsTruth) and probe.reads_truth
+    lacking = {
+        "no probe: the data set has no labels": audit.population.classes is None and not (asks or texts or truth),
+        "another probe: of these data no truth is known": truth and not isinstance(audit.dataset, KnowsTruth),
+        "another probe: the data set asks no questions": asks and not isinstance(audit.dataset, AsksQuestions),
+        "another probe: this trainer does not classify": logits and not isinstance(trainer, Classifies),
+        "another probe: this trainer does not embed text": texts and not isinstance(trainer, EmbedsText),
+    }
+    for expected, lacks in lacking.items():
+        if lacks:
+            raise audit.loaded.where.refusal(f"probes.{index}.name", entry.name, expected)
 
 
-def _check_attack(audit: Audit, named: NamedAttack, mechanism: Mechanism) -> None:
-    needs = audit.attack(named).needs
-    audit.family(named, needs, _placed(audit, mechanism))
-    if needs.references > audit.recipe.references.count:
-        expected = f"at least {needs.references}, which {named.label} needs"
-        raise audit.loaded.where.refusal("references.count", audit.recipe.references.count, expected)
-    lacking = [kind.__name__ for kind in needs.capabilities if not isinstance(audit.trainer, kind)]
-    if lacking:
-        raise InputError(f"{named.field}.name", named.entry.name, f"a trainer that can: {', '.join(lacking)}")
+def check_attack(audit: Audit, named: NamedAttack, mechanism: Mechanism | None = None) -> None:
+    """Raise InputError, one line, where the run lacks what an attack needs. mechanism: None = as the recipe says."""
+    check_applicable(audit, named, _placed(audit, mechanism or promised(audit).mechanism))
 
 
 def _placed(audit: Audit, mechanism: Mechanism) -> tuple[str, ...]:
-    return audit.recipe.canaries.gradient_families() if mechanism.is_clipped else ()
+    if not mechanism.is_clipped:
+        return ()
+    canaries = audit.recipe.canaries
+    step = canaries.step_family()
+    return (*canaries.gradient_families(), *(() if step is None else (step,)))
 
 
 def _candidates(audit: Audit, named: NamedAttack, mechanism: Mechanism) -> int:
@@ -160,6 +213,8 @@ def _candidates(audit: Audit, named: NamedAttack, mechanism: Mechanism) -> int:
     family = audit.family(named, audit.attack(named).needs, _placed(audit, mechanism)) or "block"
     if family in audit.sizes.candidates:
         return audit.sizes.candidates[family]
+    if family in STEP_FAMILIES:
+        return mechanism.steps
     if family == "block":
         return audit.recipe.canaries.block
     from dpaudit.training.train import candidate_ids  # noqa: PLC0415 (imports torch)

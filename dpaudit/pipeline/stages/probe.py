@@ -7,21 +7,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dpaudit.discovery import configure
-from dpaudit.plugins import Classifies, ProbeData, ReadsLogits
+from dpaudit.plugins import Classifies, EmbedsText, ProbeData, ReadsLogits, ReadsText
 from dpaudit.runs import write_atomically
-from dpaudit.training.attach import classifier, embedder, released_model
-from dpaudit.training.train import drawn_model, initial_model
+from dpaudit.training.attach import released_model
+from dpaudit.training.job import drawn_model, initial_model
+from dpaudit.training.non_private import non_private_twin
+from dpaudit.training.shared_space import TwoTowers
+from dpaudit.training.targets import classifier, embedder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch import nn
 
     from dpaudit.data.examples import Examples
     from dpaudit.pipeline.audit import Audit
     from dpaudit.plugins import Features, Probe
     from dpaudit.progress import Progress
-    from dpaudit.training.train import Job
+    from dpaudit.training.job import Job
 
 __all__ = ["probe_data", "probe_run"]
 
@@ -31,7 +35,7 @@ def probe_run(audit: Audit, name: str, index: int, progress: Progress) -> list[P
     entry = audit.recipe.probes[index]
     probe = configure("probes", entry, audit.loaded.where.at(f"probes.{index}"))
     job, data = audit.job(name), probe_data(audit)
-    features = _features(probe, job)
+    features = _features(probe, job, _models(audit, job, progress))
     with progress.task(f"probe {name} with {entry.label}", 1) as task:
         result = probe.measure(features, data, audit.public.child("probe", entry.label))
         task.advance(1)
@@ -41,32 +45,39 @@ def probe_run(audit: Audit, name: str, index: int, progress: Progress) -> list[P
     return [path]
 
 
-def _features(probe: Probe, job: Job) -> dict[str, Features]:
-    """Return what a probe reads of each model: features, beside those of raw pixels, or logits."""
+def _models(audit: Audit, job: Job, progress: Progress) -> dict[str, nn.Module]:
+    """Return the models that a probe compares: the released one, its non-private twin if asked for, and its start."""
     models = {"trained": released_model(job)}
+    if audit.recipe.runs.non_private and job.mechanism.is_clipped:
+        models["non-private"] = non_private_twin(job, audit.path / "non-private", progress)
     if job.start is not None:
         models["pre-trained"] = initial_model(job).eval()
-    models["untrained"] = drawn_model(job).eval()
+    return models | {"untrained": drawn_model(job).eval()}
+
+
+def _features(probe: Probe, job: Job, models: dict[str, nn.Module]) -> dict[str, Features]:
+    """Return what a probe reads of each model: features, beside those of raw pixels; or logits; or texts as well."""
     if isinstance(probe, ReadsLogits) and probe.reads_logits and isinstance(job.trainer, Classifies):
         return {name: classifier(job.trainer, model) for name, model in models.items()}
+    if isinstance(probe, ReadsText) and probe.reads_text and isinstance(job.trainer, EmbedsText):
+        return {name: TwoTowers(job.trainer, model) for name, model in models.items()}
     return {name: embedder(job.trainer, model) for name, model in models.items()} | {"raw pixels": raw_pixels}
 
 
 def probe_data(audit: Audit) -> ProbeData:
-    """Return labelled records that no run was trained on; a data set without labels cannot be probed."""
+    """Return records that no run was trained on, with their labels where there are any."""
     population = audit.population
-    if population.classes is None:
-        raise audit.loaded.where.refusal("probes", audit.recipe.probes[0].name, "a data set with labels")
     if not len(population.split.probe_train) or not len(population.split.probe_test):
         expected = "records in data.split.probe_train and data.split.probe_test"
         raise audit.loaded.where.refusal("probes", audit.recipe.probes[0].name, expected)
     return ProbeData(
         train=population.data[population.split.probe_train],
         test=population.data[population.split.probe_test],
-        classes=population.classes,
+        classes=population.classes or (),
+        source=audit.dataset,
     )
 
 
 def raw_pixels(examples: Examples) -> NDArray[np.float32]:
-    """Return the pixels of images as features, (n, 3 S S) in [0, 1]."""
-    return (examples.images.reshape(len(examples), -1) / np.float32(255)).astype(np.float32)
+    """Return the pixels of images, of pairs those of the first, as features, (n, 3 S S) in [0, 1]."""
+    return (examples.images[:, :3].reshape(len(examples), -1) / np.float32(255)).astype(np.float32)

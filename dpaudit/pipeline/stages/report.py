@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dpaudit.dp.ledger import read_ledger
 from dpaudit.pipeline.stages.account import read_account
 from dpaudit.pipeline.stages.bound import read_bounds
+from dpaudit.pipeline.stages.references import summaries
 from dpaudit.pipeline.stages.start import read_beginning
 from dpaudit.reports.html import write_report
 from dpaudit.results import AuditResult, Picture, ProbeResult, RunSummary, Series, Value
@@ -69,7 +70,7 @@ def _result(audit: Audit) -> AuditResult:
     recipe, planned = audit.recipe, audit.planned
     bounded, accounted = read_bounds(audit), read_account(audit)
     verdict = decide(planned.promise, bounded.bounds, accounted.assumptions, planned.plans, recipe.bounds.power)
-    runs = tuple(_summary(audit, name) for name in (*audit.targets, *audit.references))
+    runs = (*(_summary(audit, name) for name in audit.targets), *summaries(audit))
     manifest = read_json(audit.path / audit.targets[0] / "manifest.json")
     judged = {result.attack for result in bounded.attacks}
     return AuditResult(
@@ -140,9 +141,14 @@ def _summary(audit: Audit, name: str) -> RunSummary:
 def _curves(rows: Sequence[LedgerRow]) -> tuple[Series, ...]:
     kept = rows[:: max(1, -(-len(rows) // _POINTS))]
     with_loss = [row for row in kept if row.loss is not None]
+    with_norms = [row for row in kept if row.clipped_fraction is not None]
     steps = tuple(float(row.step) for row in kept)
     return (
         Series(name="loss", x=tuple(row.step for row in with_loss), y=tuple(row.loss or 0.0 for row in with_loss)),
         Series(name="drawn batch size", x=steps, y=tuple(row.drawn for row in kept)),
-        Series(name="clipped fraction", x=steps, y=tuple(row.clipped_fraction for row in kept)),
+        Series(
+            name="clipped fraction",
+            x=tuple(row.step for row in with_norms),
+            y=tuple(row.clipped_fraction or 0.0 for row in with_norms),
+        ),
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dpaudit.mechanism import Mechanism
-    from dpaudit.training.train import Job
+    from dpaudit.training.job import Job
     from tests.pipeline.stages.conftest import Audited
 
 

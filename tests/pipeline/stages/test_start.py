@@ -10,12 +10,17 @@ from safetensors.torch import load_file, save_file
 
 from dpaudit.errors import InputError
 from dpaudit.pipeline.order import advance, open_audit
-from dpaudit.pipeline.stages.start import read_beginning
-from dpaudit.training.train import drawn_model, initial_model
+from dpaudit.pipeline.promises import recipe_mechanism
+from dpaudit.pipeline.stages.start import check_start, make_start, read_beginning
+from dpaudit.progress import Silent
+from dpaudit.training.job import drawn_model, initial_model
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import Tensor
+
+    from dpaudit.results import Beginning
     from tests.pipeline.stages.conftest import Audited
 
 PREMISE = "pre-training data is public"
@@ -82,6 +87,90 @@ def test_weights_from_a_file_are_what_is_declared_of_them(audited: Audited, tmp_
     save_file({**model, "3.bias": torch.ones(48)}, tmp_path / "w.safetensors")
     with pytest.raises(InputError, match=r"start fingerprint: .*--fresh starts over"):
         audited(*settings, "privacy.initial_weights=private")
+
+
+CAPTIONER = (
+    "data={name: scenes, size: 300, split: {audit_pool: 40}}",
+    "trainer={name: dp-cap, tokenizer: scenes, context: 24}",
+    "privacy.steps=1",
+)
+
+
+def of_vip(what: str, options: str = "qkv_bias: false") -> str:
+    return f"start={{trainer: {{name: vip, {options}}}, {what}}}"
+
+
+PUBLIC = "pretrain: {data: {name: procedural, size: 40}, batch_size: 8, steps: 2}"
+
+
+@pytest.mark.usefixtures("audited")
+def test_a_captioner_starts_from_an_encoder_that_vip_learned(tmp_path: Path) -> None:
+    def begun(folder: str, start: str) -> tuple[dict[str, Tensor], dict[str, Tensor], Beginning]:
+        audit = open_audit(tmp_path / "recipe.yaml", out=tmp_path / folder, overrides=(*CAPTIONER, start))
+        check_start(audit)
+        audit.path.mkdir()
+        files = make_start(audit, Silent())
+        assert all(file.is_file() for file in files)
+        job = audit.job("target-00", recipe_mechanism(audit.loaded, audit.sizes.universe))
+        beginning = read_beginning(audit)
+        assert beginning is not None
+        return initial_model(job).state_dict(), drawn_model(job).state_dict(), beginning
+
+    started, drawn, beginning = begun("one", of_vip(PUBLIC))
+    other = load_file(tmp_path / "one" / "start" / "other-trainer" / "model.safetensors")
+    assert torch.equal(started["encoder.patches.weight"], other["encoder.embed.weight"])
+    assert set(started) == set(drawn)
+    assert not torch.equal(started["encoder.patches.weight"], drawn["encoder.patches.weight"])
+    assert (beginning.kind, beginning.trainer, beginning.steps, beginning.by_construction) == (
+        "pretrain",
+        "vip",
+        2,
+        True,
+    )
+
+    save_file(other, tmp_path / "w.safetensors")
+    again, _, beginning = begun("two", of_vip("weights: w.safetensors"))
+    assert all(torch.equal(again[name], tensor) for name, tensor in started.items())
+    assert (beginning.kind, beginning.trainer, beginning.source) == ("weights", "vip", "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ([of_vip(PUBLIC)], r"start.trainer = 'vip': expected null: the trainer ./small.py:Small takes over no"),
+        ([*CAPTIONER, of_vip(PUBLIC, "size: micro")], r"start.trainer.qkv_bias = True: expected false"),
+        (
+            [*CAPTIONER, of_vip(PUBLIC, "qkv_bias: false, heads: 2")],
+            r"start.trainer.heads = 2: expected 4, as DP-Cap's encoder has",
+        ),
+        (
+            [*CAPTIONER, of_vip(PUBLIC, "qkv_bias: false, patch_size: 8")],
+            r"start.trainer = '2 of 39 tensors of another shape': expected .*encoder.embed.weight is \(64, 192\)",
+        ),
+        (
+            [*CAPTIONER, "start={trainer: {name: supervised, classes: 8}, " + PUBLIC + "}"],
+            r"start.trainer.name = 'TanhCnn': expected vip",
+        ),
+        ([*CAPTIONER, of_vip(PUBLIC, "qkv_biass: false")], r"start.trainer.qkv_biass = False: expected .*'qkv_bias'"),
+        ([*CAPTIONER, of_vip("weights: small.py")], r"start.weights = 'small.py': expected a safetensors file"),
+        (
+            [*CAPTIONER, of_vip("weights: small.py", "qkv_bias: false, warmup: 3")],
+            r"start.trainer.warmup = 3: expected not given: its own optimizer",
+        ),
+        (
+            [of_vip("weights: w, parts: [encoder]")],
+            r"start.parts = \['encoder'\]: expected \[\]: start.trainer is given",
+        ),
+        (["start={trainer: {name: vip}}"], r"start.weights = \(missing\): expected a file, or start.pretrain"),
+    ],
+)
+def test_weights_that_cannot_be_taken_over_are_one_line(
+    audited: Audited, tmp_path: Path, settings: list[str], message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        audited(*settings)
+    assert (caught.value.exit_code, "\n" in str(caught.value)) == (2, False)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

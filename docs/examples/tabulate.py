@@ -1,0 +1,101 @@
+"""Turns the results.json files of docs/examples/results.sh into the tables of docs/results.md.
+
+    python docs/examples/tabulate.py runs
+
+A cell is the mean accuracy over seeds with the 95 % interval of Student's t over them. Every seed has other training
+records, another synthetic stage and other test records, so the interval is over all of these. Differences are taken
+within a seed, where both sides were tested on the same records.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+#: two-sided 95 % quantiles of Student's t by degrees of freedom
+T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
+DATA = {"scenes": "scenes", "parquet": "CIFAR-10"}
+TRAINER = {"vip": "ViP", "dp-cap": "DP-Cap"}
+STAGES = {"untrained": "random initialisation", "pre-trained": "synthetic initialisation"}
+
+
+def tables(folder: Path) -> str:
+    """Return both tables for every data set of which a run is finished, as Markdown."""
+    lines: list[str] = []
+    for data, rows in sorted(read(folder).items(), reverse=True):
+        lines += [f"### {data}", "", "| features | accuracy, % | seeds |", "|---|---|---|"]
+        for name, values in rows.items():
+            lines.append(f"| {name} | {cell(list(values.values()))} | {', '.join(map(str, sorted(values)))} |")
+        lines += ["", "| difference | points | seeds above 0 |", "|---|---|---|", *differences(rows), ""]
+    return "\n".join(lines)
+
+
+def differences(rows: dict[str, dict[int, float]]) -> list[str]:
+    """Return the rows of the second table: differences within a seed."""
+    lines = []
+    for better, worse in pairs(list(rows)):
+        shared = sorted(rows[better].keys() & rows[worse].keys())
+        apart = [rows[better][seed] - rows[worse][seed] for seed in shared]
+        if apart:
+            above = sum(each > 0 for each in apart)
+            lines.append(f"| {better} - {worse} | {cell(apart, signed=True)} | {above} of {len(apart)} |")
+    return lines
+
+
+def read(folder: Path) -> dict[str, dict[str, dict[int, float]]]:
+    """Return the accuracy in percent by data set, features and seed."""
+    found: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    for path in sorted(folder.glob("*/results.json"), key=lambda each: each.parent.name):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        recipe = result["recipe"]
+        system = TRAINER[recipe["trainer"]["name"]]
+        epsilon = str(recipe["privacy"]["epsilon"]).removesuffix(".0").replace("Infinity", "infinity")
+        names = {kind: f"{system} model, {stage}" for kind, stage in STAGES.items()}
+        names |= {"trained": f"{system}, epsilon {epsilon}", "raw pixels": "raw pixels"}
+        for probe in result["probes"]:
+            for each in probe["measurements"]:
+                accuracy = 100 * each["score"]["value"]
+                found[DATA[recipe["data"]["name"]]][names[each["features"]]][recipe["seed"]] = accuracy
+    return {data: dict(sorted(rows.items(), key=lambda row: order(row[0]))) for data, rows in found.items()}
+
+
+def order(name: str) -> tuple[int, str]:
+    """Return where features stand in the table: raw pixels, then random, synthetic and trained ViP, then DP-Cap."""
+    stages = ("raw", "random", "synthetic", "epsilon 8", "epsilon inf")
+    stage = next(place for place, word in enumerate(stages) if word in name)
+    return (0 if stage == 0 else 10 * (1 + name.startswith("DP-Cap")) + stage, name)
+
+
+def pairs(names: list[str]) -> list[tuple[str, str]]:
+    """Return which features are compared: what the papers put in order, as far as it was measured."""
+    wanted = [
+        ("ViP, epsilon 8", "ViP model, synthetic initialisation"),
+        ("ViP model, synthetic initialisation", "ViP model, random initialisation"),
+        ("ViP, epsilon infinity", "ViP, epsilon 8"),
+        ("DP-Cap, epsilon 8", "ViP, epsilon 8"),
+        ("DP-Cap, epsilon 8", "DP-Cap model, synthetic initialisation"),
+        ("DP-Cap, epsilon infinity", "DP-Cap, epsilon 8"),
+        ("ViP, epsilon 8", "raw pixels"),
+    ]
+    return [pair for pair in wanted if set(pair) <= set(names)]
+
+
+def cell(values: list[float], *, signed: bool = False) -> str:
+    """Return mean and 95 % interval over seeds.
+
+    >>> cell([40.0, 42.0, 44.0])
+    '42.0 (37.0 to 47.0)'
+    """
+    mean, sign = sum(values) / len(values), "+" if signed else ""
+    if len(values) < 2:
+        return f"{mean:{sign}.1f} (one seed)"
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    half = T95[len(values) - 1] * deviation / math.sqrt(len(values))
+    return f"{mean:{sign}.1f} ({mean - half:{sign}.1f} to {mean + half:{sign}.1f})"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(tables(Path(sys.argv[1])))

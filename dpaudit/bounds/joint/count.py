@@ -1,0 +1,110 @@
+"""The exact test of a count of errors, and of the errors of R runs together (docs/statistics/joint-bound.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+import numpy as np
+
+from dpaudit.bounds.guesses import Guesses
+from dpaudit.bounds.joint.program import best_certificate, box_around, is_solved
+from dpaudit.bounds.one_run_fdp import FdpRecursion
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dpaudit.bounds.family import Family, Refuted
+    from dpaudit.bounds.joint.certificate import Box, Certificate
+    from dpaudit.bounds.tradeoff import TradeOff
+    from dpaudit.results import GuaranteeKind
+
+__all__ = ["JointCount"]
+
+Curve = TypeVar("Curve", bound="TradeOff")
+
+_RECURSION = FdpRecursion()
+_PASSES = 4
+_GAIN = 1e-3  # relative: a pass that gains less is the last
+_HOPELESS = 10.0  # where the recursion is so far above the level, no program is solved
+
+
+@dataclass(frozen=True)
+class JointCount:
+    """P[no more errors than were seen] under the worst mechanism, by linear program; never above the recursion's.
+
+    Both bound the same chance, so the smaller one holds. Beyond `MOST_TERMS` only the recursion is asked.
+    """
+
+    method: ClassVar[str] = "one-run-joint"
+    guarantee: ClassVar[GuaranteeKind] = "certified"
+
+    def p_value(self, curve: TradeOff, run: Guesses) -> float:
+        """Return a bound on the chance of this many right guesses under any mechanism that keeps `curve`.
+
+        >>> from dpaudit.bounds.guesses import Guesses
+        >>> from dpaudit.bounds.tradeoff import Gaussian
+        >>> run = Guesses(canaries=1000, guesses=150, correct=147)
+        >>> FdpRecursion().p_value(Gaussian(1.08), run) > 0.054, JointCount().p_value(Gaussian(1.08), run) < 0.048
+        (True, True)
+        """
+        by_recursion = _RECURSION.p_value(curve, run)
+        certificate = _certificate(run.canaries, run.guesses, run.correct, curve)
+        return by_recursion if certificate is None else min(by_recursion, _chance(certificate, run, curve))
+
+    def refutes(self, curve: TradeOff, run: Guesses, level: float) -> bool:
+        """Return whether the run refutes `curve` at `level`; no program is solved where the recursion is far above."""
+        if _RECURSION.refutes(curve, run, level):
+            return True
+        if not _RECURSION.refutes(curve, run, min(1.0, _HOPELESS * level)):
+            return False
+        certificate = _certificate(run.canaries, run.guesses, run.correct, curve)
+        return certificate is not None and _chance(certificate, run, curve) <= level
+
+    def largest_refuted(self, family: Family[Curve], runs: Sequence[Guesses], level: float) -> Refuted:
+        """Return the largest curve of a family that every run refutes at `level`, by a few programs.
+
+        A certificate bounds the chance under every curve, so those found at the last answer give a better one.
+        """
+        if family.start is not None:
+            return family.largest_below(lambda curve: max(self.p_value(curve, run) for run in runs), level)
+        found = family.largest_refuted(lambda curve: all(_RECURSION.refutes(curve, run, level) for run in runs))
+        for _ in range(_PASSES):
+            anchor = family.curve(family.private if found.parameter is None else found.parameter)
+            known = {run: _certificate(run.canaries, run.guesses, run.correct, anchor) for run in set(runs)}
+            better = family.largest_refuted(lambda curve: all(_refutes(known[run], curve, run, level) for run in runs))  # noqa: B023  # called at once
+            gain, found = better.epsilon - found.epsilon, max(found, better, key=lambda refuted: refuted.epsilon)
+            if gain <= _GAIN * found.epsilon:
+                break
+        return found
+
+    def remark(self, runs: Sequence[Guesses]) -> str:
+        """Return a sentence where the recursion had to do, because a program would be too large."""
+        too_large = any(0 < run.correct < run.guesses and not is_solved(_box(run)) for run in runs)
+        return "by the recursion: with so many errors the linear program would take too long" if too_large else ""
+
+
+def _refutes(certificate: Certificate | None, curve: TradeOff, run: Guesses, level: float) -> bool:
+    if certificate is not None and _chance(certificate, run, curve) <= level:
+        return True
+    return _RECURSION.refutes(curve, run, level)
+
+
+def _chance(certificate: Certificate, run: Guesses, curve: TradeOff) -> float:
+    few = np.arange(certificate.cover.size) <= run.guesses - run.correct
+    return certificate.most(few.astype(np.float64), curve)
+
+
+def _box(run: Guesses) -> Box:
+    return box_around(run.canaries, (run.guesses,), (run.guesses - run.correct,))
+
+
+@lru_cache(maxsize=512)
+def _certificate(canaries: int, guesses: int, correct: int, curve: TradeOff) -> Certificate | None:
+    """Return the best certificate at `curve` of "at most so many errors"; None where the recursion must do."""
+    if correct in (0, guesses):
+        return None  # all right: the recursion is exact; none right: nothing is refuted
+    box = _box(Guesses(canaries=canaries, guesses=guesses, correct=correct))
+    few = np.arange(box.shape[0]) <= guesses - correct
+    return best_certificate(box, few.astype(np.float64), curve)
