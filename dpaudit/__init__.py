@@ -10,6 +10,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dpaudit.calls.kit import check, new
+    from dpaudit.calls.sweeps import sweep
     from dpaudit.calls.verbs import (
         account,
         attack,
@@ -23,27 +25,32 @@ if TYPE_CHECKING:
         report,
         run,
         train,
+        train_references,
     )
 
 __all__ = [
     "account",
     "attack",
     "bound",
+    "check",
     "compare",
     "finished",
     "forecast",
     "gate",
+    "new",
     "plan",
     "probe",
     "report",
     "run",
+    "sweep",
     "train",
     "train_references",
 ]
+_ELSEWHERE = {"check": "kit", "new": "kit", "sweep": "sweeps"}  #: all others are in dpaudit.calls.verbs
 __version__ = version("dpaudit")
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(import_module("dpaudit.calls.verbs"), name)
+        return getattr(import_module(f"dpaudit.calls.{_ELSEWHERE.get(name, 'verbs')}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,7 @@ Everything here follows from the promise and is fixed before any coin is seen. T
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -15,7 +15,10 @@ from scipy.special import bdtr, bdtrc
 
 from dpaudit.bounds.guesses import Guesses
 from dpaudit.bounds.ideal_canary import ideal_score_law
-from dpaudit.bounds.max_p import max_p_bound
+from dpaudit.bounds.joint.count import JointCount
+from dpaudit.bounds.joint.foreseen import power_of_evidence, typical_runs
+from dpaudit.bounds.joint.runs import ErrorRates
+from dpaudit.bounds.max_p import SearchesFamily, max_p_bound
 from dpaudit.errors import InputError
 from dpaudit.results import Plan
 
@@ -37,6 +40,8 @@ Curve = TypeVar("Curve", bound="TradeOff")
 #: the chance to refute the promise at half its noise from which on an audit that finds nothing says something
 ENOUGH_POWER = 0.8
 _COARSE, _FINE = 24, 8
+#: by e-values these multiples of the guesses are tried that would be best if every run must refute
+_SHARES = (0.7, 1.0, 1.4)
 _law = lru_cache(maxsize=4)(ideal_score_law)
 
 
@@ -129,21 +134,29 @@ def plan_guesses(  # noqa: PLR0913 (a design, and what it is asked)
         raise InputError("guesses", guesses, f"1 to {canaries}, the canaries")
     design = _Design(_law(mechanism), canaries, runs)
     half_noise = _Guesser(_law(mechanism, actual_noise=mechanism.noise_multiplier / 2), canaries)
-
-    def power(guesses: int) -> float:
-        critical = _fewest_refuting(planned, promise, design, guesses)
-        return design.chance(guesses, critical, half_noise.accuracy(*design.sides(guesses)))
-
-    def expected(guesses: int) -> float:
-        return _epsilon(planned, design, guesses, design.median_correct(guesses))
+    quick = _EveryRun(_stand_in(planned), design, half_noise)
 
     def value(guesses: int) -> tuple[bool, float, float]:
-        chance = power(guesses)
-        return (chance >= enough_power, expected(guesses), chance)
+        chance = quick.power(promise, guesses)
+        return (chance >= enough_power, quick.expected(quick.planned, guesses), chance)
 
-    guesses = _search(value, canaries) if guesses is None else guesses
+    best = _search(value, canaries) if guesses is None else guesses
+    shares = _SHARES if guesses is None else (1.0,)
+    choices = sorted({min(canaries, max(1, round(share * best))) for share in shares})
+    ways: list[tuple[_EveryRun, int]] = [(_EveryRun(planned, design, half_noise), best)]
+    if isinstance(planned.test, JointCount) and runs > 1:
+        ways += [(_ByEvidence(planned, design, half_noise), choice) for choice in choices]
+
+    def worth(way: tuple[_EveryRun, int]) -> tuple[bool, float]:
+        chance = way[0].power(promise, way[1])
+        return (chance >= enough_power, way[0].expected(planned, way[1]))
+
+    way, guesses = max(ways, key=worth)
     inside, outside = design.sides(guesses)
-    median, tests = design.median_correct(guesses), (planned, *beside)
+    tests = (planned, *beside)
+    expected = {test.family.hypothesis: way.expected(test, guesses) for test in tests}
+    largest = {test.family.hypothesis: way.largest(test, guesses) for test in tests}
+    recursion = {test.family.hypothesis: quick.expected(_stand_in(test), guesses) for test in tests}
     return Plan(
         attack=attack,
         method=planned.test.method,
@@ -151,11 +164,13 @@ def plan_guesses(  # noqa: PLR0913 (a design, and what it is asked)
         runs=runs,
         guesses_in=inside,
         guesses_out=outside,
-        expected_epsilon=expected(guesses),
-        expected={test.family.hypothesis: _epsilon(test, design, guesses, median) for test in tests},
-        largest={test.family.hypothesis: _epsilon(test, design, guesses, guesses) for test in tests},
-        power=power(guesses),
-        largest_epsilon=_epsilon(planned, design, guesses, guesses),
+        expected_epsilon=expected[planned.family.hypothesis],
+        expected=expected,
+        largest=largest,
+        power=way.power(promise, guesses),
+        largest_epsilon=largest[planned.family.hypothesis],
+        error_rates=way.error_rates(guesses),
+        by_recursion=recursion if isinstance(planned.test, SearchesFamily) else {},
         note=_note(mechanism, planned),
     )
 
@@ -221,8 +236,11 @@ class _Design:
 
     def median_correct(self, guesses: int) -> int:
         """Return the median of the right guesses in the worst run."""
-        accuracy = self._guesser.accuracy(*self.sides(guesses))
-        return _binomial_quantile(1 - 0.5 ** (1 / self.runs), guesses, accuracy)
+        return _binomial_quantile(1 - 0.5 ** (1 / self.runs), guesses, self.accuracy(guesses))
+
+    def accuracy(self, guesses: int) -> float:
+        """Return the chance that a guess is right."""
+        return self._guesser.accuracy(*self.sides(guesses))
 
     def chance(self, guesses: int, correct: int, accuracy: float) -> float:
         """Return the chance that every run has at least `correct` right guesses."""
@@ -231,9 +249,68 @@ class _Design:
         return float(bdtrc(correct - 1, guesses, accuracy)) ** self.runs if correct > 0 else 1.0
 
 
-def _epsilon(planned: PlannedTest[Curve], design: _Design, guesses: int, correct: int) -> float:
-    run = Guesses(canaries=design.canaries, guesses=guesses, correct=correct)
-    return max_p_bound(planned, [run] * design.runs, strategy="planned").epsilon
+class _EveryRun:
+    """A design in which every run must refute, each at level alpha^(1/R)."""
+
+    def __init__(self, planned: PlannedTest[Any], design: _Design, half_noise: _Guesser) -> None:
+        self.planned, self.design, self.half_noise = planned, design, half_noise
+
+    def expected(self, test: PlannedTest[Any], guesses: int) -> float:
+        """Return the epsilon that `test` certifies with the median right guesses of the worst run."""
+        run = self.run(guesses, self.design.median_correct(guesses))
+        return max_p_bound(test, [run] * self.design.runs, strategy="planned").epsilon
+
+    def largest(self, test: PlannedTest[Any], guesses: int) -> float:
+        """Return the epsilon that `test` certifies if every guess is right."""
+        return max_p_bound(test, [self.run(guesses, guesses)] * self.design.runs, strategy="planned").epsilon
+
+    def power(self, promise: TradeOff, guesses: int) -> float:
+        """Return the chance to refute the promise at half its noise."""
+        critical = _fewest_refuting(self.planned, promise, self.design, guesses)
+        return self.design.chance(guesses, critical, self.half_noise.accuracy(*self.design.sides(guesses)))
+
+    def error_rates(self, guesses: int) -> tuple[float, float] | None:  # noqa: ARG002  # those of e-values
+        """Return what e-values are made for: there are none."""
+        return None
+
+    def run(self, guesses: int, correct: int) -> Guesses:
+        """Return a run of this design."""
+        return Guesses(canaries=self.design.canaries, guesses=guesses, correct=correct)
+
+
+class _ByEvidence(_EveryRun):
+    """A design in which the runs' e-values are multiplied."""
+
+    def expected(self, test: PlannedTest[Any], guesses: int) -> float:
+        """Return the epsilon that `test` certifies with a middling set of runs."""
+        rates, design = self._rates(guesses), self.design
+        runs = typical_runs(design.canaries, guesses, rates.promised, design.runs)
+        return max_p_bound(replace(test, test=JointCount(rates)), runs, strategy="planned").epsilon
+
+    def largest(self, test: PlannedTest[Any], guesses: int) -> float:
+        """Return the epsilon that `test` certifies if every guess is right."""
+        return super().largest(replace(test, test=JointCount(self._rates(guesses))), guesses)
+
+    def power(self, promise: TradeOff, guesses: int) -> float:
+        """Return the chance to refute the promise at half its noise."""
+        alpha = 1 - self.planned.confidence
+        return power_of_evidence(promise, self.run(guesses, 0), self._rates(guesses), self.design.runs, alpha)
+
+    def error_rates(self, guesses: int) -> tuple[float, float] | None:
+        """Return what e-values are made for."""
+        rates = self._rates(guesses)
+        return rates.promised, rates.broken
+
+    def _rates(self, guesses: int) -> ErrorRates:
+        sides = self.design.sides(guesses)
+        promised, broken = self.design.accuracy(guesses), self.half_noise.accuracy(*sides)
+        return ErrorRates(promised=max(0.0, 1 - promised), broken=max(0.0, 1 - broken))
+
+
+def _stand_in(planned: PlannedTest[Any]) -> PlannedTest[Any]:
+    """Return the same question, asked of a test that is fast enough to search with."""
+    test = planned.test
+    return replace(planned, test=test.stand_in) if isinstance(test, SearchesFamily) else planned
 
 
 def _fewest_refuting(planned: PlannedTest[Curve], promise: Curve, design: _Design, guesses: int) -> int:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dpaudit.canaries import Family
     from dpaudit.data.examples import Examples
     from dpaudit.data.questions import Question
+    from dpaudit.data.scenes.words import Exchange
     from dpaudit.dp.tensors import Batch, Gradients
     from dpaudit.mechanism import Adjacency, Mechanism
     from dpaudit.models.generation import CaptionLikelihoods
@@ -40,6 +41,7 @@ __all__ = [
     "Capability",
     "CaptionLikelihood",
     "Captions",
+    "ChoosesCaption",
     "Classifies",
     "Dataset",
     "DeclaresUnsound",
@@ -48,6 +50,7 @@ __all__ = [
     "Features",
     "GivenPart",
     "KnowsTruth",
+    "Misdescribes",
     "Moment",
     "NamesOptimisation",
     "Needs",
@@ -56,6 +59,7 @@ __all__ = [
     "ProbeData",
     "ReadsLogits",
     "ReadsQuestions",
+    "ReadsSpeech",
     "ReadsText",
     "ReadsTruth",
     "Reconstructs",
@@ -63,6 +67,7 @@ __all__ = [
     "Remarks",
     "SharedSpace",
     "Signal",
+    "Speech",
     "StepCanary",
     "TakesOver",
     "Target",
@@ -257,6 +262,17 @@ class CaptionLikelihood(Protocol):
 
 
 @runtime_checkable
+class ChoosesCaption(Protocol):
+    """A capability: the model says one of several captions."""
+
+    def choose_caption(self, model: nn.Module, images: Tensor, captions: Sequence[str]) -> Tensor:
+        """Return which caption is said of each uint8 image (n, 3, S, S), (n,) int64: its place in `captions`.
+
+        Every token is the likeliest of those that some caption goes on with. InputError where two read alike.
+        """
+
+
+@runtime_checkable
 class EmbedsText(Protocol):
     """A capability: images and captions have places in one space, where the cosine says how well they match."""
 
@@ -441,6 +457,14 @@ class AsksQuestions(Protocol):
         """Return the questions about each record, in this order."""
 
 
+@runtime_checkable
+class Misdescribes(Protocol):
+    """A capability of a data set: a true caption of a record beside a false one that differs by one exchange."""
+
+    def misdescribed(self, ids: NDArray[np.str_], exchanged: Exchange) -> Sequence[tuple[str, str] | None]:
+        """Return (true, false) for each record, None where there is nothing to exchange."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProbeData:
     """Records that no run was trained on, with labels where the data set has any (else no classes).
@@ -489,6 +513,31 @@ class ReadsText(Protocol):
     @property
     def reads_text(self) -> bool:
         """Return whether it does."""
+
+
+class Speech(Features, Protocol):
+    """Features of a trainer that reads captions, and what else it can be asked."""
+
+    def match(self, examples: Examples, captions: Sequence[str], /) -> NDArray[np.float64]:
+        """Return how well each image and its caption match, (n,), higher = better.
+
+        The cosine of a trainer that `EmbedsText`; else the mean log-probability per token, in nats.
+        """
+
+    def says(self, examples: Examples, beams: int, /) -> list[str]:
+        """Return one caption per image; needs `Captions`."""
+
+    def chooses(self, examples: Examples, captions: Sequence[str], /) -> NDArray[np.int64]:
+        """Return which of the captions is said of each image, (n,); needs `ChoosesCaption`."""
+
+
+@runtime_checkable
+class ReadsSpeech(Protocol):
+    """A capability of a probe: it asks a trainer that reads captions for the `Speech` of each model, and no pixels."""
+
+    @property
+    def reads_speech(self) -> tuple[Capability, ...]:
+        """Return the protocols that the trainer must offer for it, of a tuple within one; none = it does not ask."""
 
 
 @runtime_checkable

@@ -313,6 +313,12 @@ class Plan(Value):
     expected: dict[Hypothesis, float] = Field(default_factory=dict, description="expected_epsilon by hypothesis")
     largest: dict[Hypothesis, float] = Field(default_factory=dict, description="largest_epsilon by hypothesis")
     hours: float | None = Field(default=None, description="of training all runs; null = not known")
+    error_rates: tuple[float, float] | None = Field(
+        default=None, description="e-values are made for: as promised, half the noise; null = every run must refute"
+    )
+    by_recursion: dict[Hypothesis, float] = Field(
+        default_factory=dict, description="expected, had one-run-fdp tested the same guesses"
+    )
     note: str = ""
 
 

@@ -54,7 +54,7 @@ def drawn(bounds: Sequence[Bound]) -> list[Bound]:
 
 
 def roc(attacks: Sequence[AttackResult], curve: Series | None, name: str = "roc") -> Markup:
-    """Return the ROC curves on logarithmic axes, chance, and the ceiling that the promise's trade-off curve sets."""
+    """Return the ROC curves on logarithmic axes with their bands, chance, and the ceiling that the promise sets."""
     shown = attacks[:MOST_LINES]
     floor = min(0.5 / max(a.candidates - a.members, 1) for a in shown)
     low = min(0.5 / max(a.members, 1) for a in shown)
@@ -66,6 +66,7 @@ def roc(attacks: Sequence[AttackResult], curve: Series | None, name: str = "roc"
             points = [(max(x, floor), y) for x, y in zip(attack.roc.x, attack.roc.y, strict=True) if y > 0]
             xs, ys = zip(*points, strict=True) if points else ((), ())
             axes.plot(xs, ys, color=colour, linestyle=dashes, drawstyle="steps-post", label=_attack_label(attack))
+            _paint_band(axes, attack, colour, (floor, low))
         if curve is not None:
             ceiling = [(x, 1 - y) for x, y in zip(curve.x, curve.y, strict=True) if x >= floor and y < 1]
             xs, ys = zip(*ceiling, strict=True) if ceiling else ((), ())
@@ -130,7 +131,7 @@ def probe_bars(probe: ProbeResult, name: str) -> Markup:
             trained = row.features == "trained"
             axes.barh(place, value, height=0.34, color=svg.SERIES[0] if trained else svg.MUTED, alpha=0.85)
             axes.plot([row.score.low, row.score.high], [place, place], color=svg.INK, linewidth=1.4, marker="|")
-            text = f"{row.features}: {numbers.score(value, probe.metric)}"
+            text = f"{headline.features(row.features)}: {numbers.score(value, probe.metric)}"
             axes.annotate(text, (0, place - 0.24), xytext=(1, 2), textcoords="offset points", va="bottom")
         axes.set_ylim(len(rows) - 0.6, -0.75)
         axes.set_xlim(left=0)
@@ -145,7 +146,8 @@ def probe_bars(probe: ProbeResult, name: str) -> Markup:
 def _bar_label(bound: Bound) -> str:
     role = standing(bound).short
     attack = f", {bound.attack}" if bound.attack else ""
-    return f"{role}{attack}: {headline.HYPOTHESES[bound.hypothesis]}"
+    step = ", one step" if bound.one_step else ""
+    return f"{role}{attack}{step}: {headline.HYPOTHESES[bound.hypothesis]}"
 
 
 def _paint_bar(axes: Axes, row: int, bound: Bound, right: float) -> None:
@@ -189,6 +191,15 @@ def _paint_promise(axes: Axes, promise: Promise, rows: int) -> None:
         annotation_clip=False,
     )
     axes.set_ylim(rows, -0.95)
+
+
+def _paint_band(axes: Axes, attack: AttackResult, colour: str, least: tuple[float, float]) -> None:
+    if attack.roc_low is None or attack.roc_high is None:
+        return
+    xs = [max(x, least[0]) for x in attack.roc_low.x]
+    lows = [max(y, least[1]) for y in attack.roc_low.y]
+    highs = [max(y, least[1]) for y in attack.roc_high.y]
+    axes.fill_between(xs, lows, highs, step="post", color=colour, alpha=0.14, linewidth=0)
 
 
 def _attack_label(attack: AttackResult) -> str:

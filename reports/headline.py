@@ -20,6 +20,7 @@ __all__ = [
     "bought",
     "deciding",
     "family_confidence",
+    "features",
     "promised",
     "refuted",
     "strongest",
@@ -127,9 +128,14 @@ def bought(result: AuditResult) -> Number:
     if trained is not None:
         limits = numbers.score_interval(trained, probe.metric)
         lines[0] += f", {limits} at {numbers.percent(trained.confidence)}"
-    lines += [f"{features}: {numbers.score(score.value, probe.metric)}" for features, score in scores.items()]
+    lines += [f"{features(name)}: {numbers.score(score.value, probe.metric)}" for name, score in scores.items()]
     value = numbers.NOTHING if trained is None else numbers.score(trained.value, probe.metric)
     return Number(label=label, value=value, lines=(*lines, *_other_probes(result.probes)))
+
+
+def features(name: str) -> str:
+    """Return what a probe's features are called; those of the twin without clipping and noise by what it costs."""
+    return "non-private, ε = ∞" if name == "non-private" else name
 
 
 def deciding(result: AuditResult) -> tuple[Bound, ...]:

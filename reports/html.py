@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from fractions import Fraction
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dpaudit.metrics import FPRS
-from dpaudit.reports import figures, foresight, headline, numbers
+from dpaudit.reports import curves, figures, foresight, headline, numbers
 from dpaudit.reports.beginning import beginning_line
 from dpaudit.reports.pictures import embed
 from dpaudit.reports.standing import STANDINGS, by_standing, standing
-from dpaudit.reports.tables import write_tables
+from dpaudit.scores import Access
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,25 +23,30 @@ if TYPE_CHECKING:
     from dpaudit.reports.standing import Standing
     from dpaudit.results import Assumption, AttackResult, AuditResult, Bound, ProbeResult, Series
 
-__all__ = ["environment", "write_report"]
+__all__ = ["environment", "write_page"]
 
 MOST_HISTOGRAMS = 6
 MOST_TRAINING = 4
 MOST_PROBES = 6
 SIGNS = {"VIOLATED": "✕", "UNSOUND": "!", "INCONCLUSIVE": "?", "CONSISTENT": "✓"}
+_EXPOSED = "exposed.png"
+_BASELINES = {
+    "untrained": "the same network untrained",
+    "pre-trained": "the network as it was when the private training began (pre-trained)",
+    "non-private": "the same training without clipping and noise (non-private, ε = ∞)",
+}
+_ACCESS = get_args(Access)
 MARKS = {"held": "✓", "violated": "✕", "unknown": "?"}
 
 
-def write_report(result: AuditResult, pictures: Path, out: Path, public: bool) -> None:
-    """Write `out`/report.html and the CSVs of `out`/tables.
+def write_page(result: AuditResult, pictures: Path, page: Path, public: bool) -> None:
+    """Write the file `page`.
 
-    pictures: the folder of `result.pictures`. public: leave out curves over private data and pictures, and say so. The
-    same results and pictures give the same bytes.
+    pictures: the folder of `result.pictures`. public: leave out curves over private data and pictures, and say so;
+    the result is then one that `published` gave.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    page = environment().get_template("report.html").render(_context(result, pictures, public=public))
-    (out / "report.html").write_text(page, encoding="utf-8")
-    write_tables(result, out / "tables")
+    text = environment().get_template("report.html").render(_context(result, pictures, public=public))
+    page.write_text(text, encoding="utf-8")
 
 
 def environment() -> Environment:
@@ -68,6 +73,7 @@ def environment() -> Environment:
     ):
         templates.filters[name] = getattr(numbers, name)
     templates.filters["fact"] = _fact
+    templates.filters["features"] = headline.features
     templates.tests["too_few_for"] = _too_few_for
     return templates
 
@@ -83,8 +89,13 @@ def _context(result: AuditResult, pictures: Path, *, public: bool) -> dict[str, 
         "sign": SIGNS[result.verdict.word],
         "marks": MARKS,
         "three": (headline.promised(result), headline.refuted(result), headline.bought(result)),
+        "tally": Counter(each.status for each in result.assumptions),
+        "baselines": _baselines(result),
         "assumptions": sorted(result.assumptions, key=_worst_first),
         "fprs": FPRS,
+        "attack_groups": _attack_groups(result),
+        "best_bound": partial(_best_bound, result),
+        "one_step": any(bound.one_step for bound in result.bounds),
         "starred": any(_too_few_for(attack, fpr) for attack in result.attacks for fpr in FPRS),
         "bound_groups": _bound_groups(result),
         "hypotheses": headline.HYPOTHESES,
@@ -99,7 +110,9 @@ def _context(result: AuditResult, pictures: Path, *, public: bool) -> dict[str, 
         "least_power": result.recipe.get("bounds", {}).get("power", 0.8),
         "probe_caption": _probe_caption,
         "recipe": _recipe(result),
-        "pictures": shown,
+        "pictures": [each for each in shown if each.file != _EXPOSED],
+        "thumbnails": next((each for each in shown if each.file == _EXPOSED), None),
+        "spent": None if result.spent is None else curves.spent(result, result.spent),
         "missing": (*result.missing, *lost),
         **_bars(result),
         **_probes(result),
@@ -120,7 +133,8 @@ def _probes(result: AuditResult) -> dict[str, Any]:
 
 def _curves(result: AuditResult) -> dict[str, Any]:
     """Return everything that is drawn from private data; a public page gets none of it."""
-    attacks = result.attacks
+    attacks, curve = curves.strongest_first(result), result.promise.curve
+    regions = [attack for attack in curves.of_the_run(attacks) if attack.measured is not None]
     histograms = [
         (attack, figures.histogram(attack, f"scores-{number}"))
         for number, attack in enumerate(attacks[:MOST_HISTOGRAMS])
@@ -131,7 +145,11 @@ def _curves(result: AuditResult) -> dict[str, Any]:
         for number, (name, curves) in enumerate(quantities[:MOST_TRAINING])
     ]
     return {
-        "roc": figures.roc(attacks, result.promise.curve) if attacks else None,
+        "roc": figures.roc(attacks, curve if curves.of_the_run(attacks) else None) if attacks else None,
+        "of_steps": len(curves.of_the_run(attacks)) < len(attacks),
+        "bands": any(attack.roc_low is not None for attack in attacks[: figures.MOST_LINES]),
+        "trade_off": curves.trade_off(regions, curve) if regions and curve is not None else None,
+        "more_regions": max(0, len(regions) - curves.MOST_REGIONS),
         "more_roc": max(0, len(attacks) - figures.MOST_LINES),
         "histograms": histograms,
         "more_histograms": len(attacks) - len(histograms),
@@ -155,6 +173,17 @@ def _bound_groups(result: AuditResult) -> list[tuple[Standing, list[Bound]]]:
     return [(group, bounds) for group, bounds in groups if bounds]
 
 
+def _attack_groups(result: AuditResult) -> list[tuple[str, list[AttackResult]]]:
+    """Return the attacks by what the attacker sees, the least first; in a group in the order of the recipe."""
+    found = ((access, [each for each in result.attacks if each.threat.access == access]) for access in _ACCESS)
+    return [(f"The attacker sees: {access}", attacks) for access, attacks in found if attacks]
+
+
+def _best_bound(result: AuditResult, attack: AttackResult) -> Bound | None:
+    """Return the bound of an attack that says most: a deciding one before others, of those the largest."""
+    return next((bound for bound in by_standing(result.bounds) if bound.attack == attack.attack), None)
+
+
 def _left_out(result: AuditResult) -> list[str]:
     training = sum(len(run.curves) for run in result.runs)
     amounts = {
@@ -163,7 +192,9 @@ def _left_out(result: AuditResult) -> list[str]:
         "training curve": training,
         "picture": len(result.pictures),
     }
-    return [f"{amount} {noun}{'s' * (amount > 1)}" for noun, amount in amounts.items() if amount]
+    ids = ["the ids in the evidence of premises"] if any(each.public is not None for each in result.assumptions) else []
+    counted = [f"{amount} {noun}{'s' * (amount > 1)}" for noun, amount in amounts.items() if amount]
+    return counted + ids + (["the most exposed records"] if result.attacks else [])
 
 
 def _mechanism(result: AuditResult) -> list[tuple[str, str]]:
@@ -178,6 +209,12 @@ def _mechanism(result: AuditResult) -> list[tuple[str, str]]:
         ("Expected batch size", numbers.count(m.batch_size)),
         ("Records", numbers.count(m.dataset_size)),
     ]
+
+
+def _baselines(result: AuditResult) -> list[str]:
+    """Return what the trained features are compared with, in words; nothing twice."""
+    seen = dict.fromkeys(each.features for probe in result.probes for each in probe.measurements)
+    return [_BASELINES.get(name, name) for name in seen if name != "trained"] or ["nothing else"]
 
 
 def _probe_caption(probe: ProbeResult) -> str:

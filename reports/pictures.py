@@ -20,8 +20,9 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True, kw_only=True)
 class Embedded:
-    """A picture as a data URL, with its title, the text for who cannot see it, and what was said of its images."""
+    """A picture as a data URL: its file, its title, the text for who cannot see it, and what was said of its images."""
 
+    file: str
     title: str
     alt: str
     data: str
@@ -42,7 +43,7 @@ def embed(pictures: Iterable[Picture], folder: Path) -> tuple[tuple[Embedded, ..
             continue
         left -= len(content)
         data = f"data:image/png;base64,{content}"
-        shown.append(Embedded(title=picture.title, alt=picture.alt, data=data, said=picture.said))
+        shown.append(Embedded(file=picture.file, title=picture.title, alt=picture.alt, data=data, said=picture.said))
     return tuple(shown), tuple(lost)
 
 

@@ -1,4 +1,4 @@
-"""The report's tables as CSV, unrounded: bounds, attacks, guarantees, assumptions, probes."""
+"""The report's tables as CSV, unrounded: bounds, attacks, guarantees, assumptions, probes, plans, epsilon by step."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dpaudit.results import AuditResult, Interval
+    from dpaudit.results import AuditResult, Hypothesis, Interval
 
 __all__ = ["TABLES", "write_tables"]
 
 Row: TypeAlias = dict[str, object]
 
 
-def write_tables(result: AuditResult, folder: Path) -> None:
-    """Write one CSV per table into `folder`; a table without rows keeps its header. Aggregates only, no records."""
+def write_tables(result: AuditResult, folder: Path) -> list[Path]:
+    """Write one CSV per table into `folder`; return them. One without rows keeps its header. Aggregates, no records."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, (header, rows) in TABLES.items():
         with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, header, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows(result))
+    return [folder / f"{name}.csv" for name in TABLES]
 
 
 def _bounds(result: AuditResult) -> list[Row]:
@@ -65,7 +66,7 @@ def _guarantees(result: AuditResult) -> list[Row]:
 
 
 def _assumptions(result: AuditResult) -> list[Row]:
-    return [assumption.model_dump() for assumption in result.assumptions]
+    return [assumption.model_dump(exclude={"public"}) for assumption in result.assumptions]
 
 
 def _probes(result: AuditResult) -> list[Row]:
@@ -78,6 +79,28 @@ def _probes(result: AuditResult) -> list[Row]:
     return rows
 
 
+def _plans(result: AuditResult) -> list[Row]:
+    groups = (("yes", result.plans), ("no", result.more_runs))
+    return [
+        plan.model_dump(include=set(_PLANS))
+        | {f"expected_epsilon_{name}": plan.expected.get(name, "") for name in _HYPOTHESES}
+        | {f"largest_epsilon_{name}": plan.largest.get(name, "") for name in _HYPOTHESES}
+        | {"done": done}
+        for done, plans in groups
+        for plan in plans
+    ]
+
+
+def _spent(result: AuditResult) -> list[Row]:
+    if result.spent is None:
+        return []
+    delta = result.promise.delta
+    return [
+        {"step": int(step), "epsilon": epsilon, "delta": delta}
+        for step, epsilon in zip(result.spent.x, result.spent.y, strict=True)
+    ]
+
+
 def _interval(name: str, interval: Interval) -> Row:
     return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
@@ -87,10 +110,16 @@ def _columns(*names: str) -> tuple[str, ...]:
 
 
 _FPRS = ("0.1", "0.01", "0.001", "0.0001", "0")
+_HYPOTHESES: tuple[Hypothesis, ...] = ("any", "gaussian", "accountant")
 _COUNTS = ("canaries", "guesses", "correct", "guesses_in", "guesses_out")
 _BOUNDS = (
     *("threat_model", "attack", "hypothesis", "guarantee", "method", "epsilon", "delta", "confidence", "p_value"),
-    *("parameter", "strategy", *_COUNTS, "decides", "exploratory", "note"),
+    *("parameter", "strategy", *_COUNTS, "decides", "exploratory", "one_step", "note"),
+)
+_PLANS = (
+    *("attack", "method", "done", "runs", "canaries", "guesses_in", "guesses_out", "expected_epsilon", "power"),
+    *("largest_epsilon", *(f"{kind}_epsilon_{name}" for kind in ("expected", "largest") for name in _HYPOTHESES)),
+    *("hours", "note"),
 )
 _ATTACKS = (
     *("threat_model", "attack", "run", "family", "candidates", "members"),
@@ -107,4 +136,6 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[[AuditResult], list[Row]]]] = 
     ),
     "assumptions": (("name", "status", "evidence", "certified"), _assumptions),
     "probes": (("run", "probe", "metric", "features", *_columns("score"), "train_size", "test_size"), _probes),
+    "plans": (_PLANS, _plans),
+    "spent": (("step", "epsilon", "delta"), _spent),
 }

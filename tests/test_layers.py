@@ -22,7 +22,7 @@ LAYERS = {
     "contract": "calibration discovery environment executors plugins progress runs seal",
     "engine": "probes references training",
     "pipeline": "pipeline",
-    "top": "__main__ bench calls cli root",
+    "top": "__main__ bench calls cli conformance root",
     "attacks": "attacks",
     "trainers": "trainers",
     "reports": "reports",

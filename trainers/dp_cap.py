@@ -21,7 +21,14 @@ from dpaudit.data.tokens.named import open_tokenizer
 from dpaudit.data.tokens.tokenizer import decode, encode
 from dpaudit.errors import InputError
 from dpaudit.models.captioner import SIZES, Captioner, Size, caption_losses
-from dpaudit.models.generation import IGNORED, CaptionLikelihoods, beam_search, greedy, token_log_likelihoods
+from dpaudit.models.generation import (
+    IGNORED,
+    CaptionLikelihoods,
+    beam_search,
+    greedy,
+    greedy_among,
+    token_log_likelihoods,
+)
 from dpaudit.models.images import cropped, draw_crops, normalised, pixels_of
 from dpaudit.models.initialisation import seeded
 from dpaudit.models.mae import MaskedAutoencoder
@@ -183,6 +190,19 @@ class DPCap:
         tokens, targets = (encoded[name].to(images.device) for name in ("tokens", "targets"))
         with torch.no_grad():
             return token_log_likelihoods(cast("Captioner", model), normalised(images), tokens, targets)
+
+    def choose_caption(self, model: nn.Module, images: Tensor, captions: Sequence[str]) -> Tensor:
+        """Return which caption the model says of each uint8 image (n, 3, S, S), (n,); the others are not open to it."""
+        rows = encode(self.words, captions, captions, self.context).tokens
+        read: dict[tuple[int, ...], str] = {}
+        for row, caption in zip(rows.tolist(), captions, strict=True):
+            if tuple(row) in read:
+                expected = f"text that reads otherwise than {read[tuple(row)]!r} by {self.tokenizer}, in {self.context} tokens"
+                raise InputError("caption", caption, expected)
+            read[tuple(row)] = caption
+        tokens = torch.from_numpy(rows).to(images.device)
+        with torch.no_grad():
+            return greedy_among(cast("Captioner", model), normalised(images), tokens)
 
     def _encoded(self, captions: Sequence[str], ids: Iterable[str]) -> Batch:
         encoded = encode(self.words, captions, ids, self.context)

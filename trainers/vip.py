@@ -46,7 +46,8 @@ class ViP:
     (16 and 4 for micro, 32 and 4 for mini, else 224 and 16). mask_ratio: share of masked patches. warmup: steps of
     linear ramp, 0 = none. train_positions: train the position tables too, as ViP's DP phase does. heads: of the
     encoder's attention, 0 = as published; qkv_bias: of its query, key and value. An encoder that DP-Cap is to start
-    from has DP-Cap's heads (6 for nano and tiny) and no such bias.
+    from has DP-Cap's heads (6 for nano and tiny) and no such bias. feature_blocks: how many of the last blocks make the
+    features, side by side; 0 = all, as ViP's linear probe reads; 1 = the last layer, as most others' do.
 
     The defaults suit micro at a few hundred steps; ViP-Base used a peak of 4.8e-3 and 1,000 steps of warm-up.
 
@@ -65,6 +66,7 @@ class ViP:
     train_positions: bool = True
     heads: int = 0
     qkv_bias: bool = True
+    feature_blocks: int = 0
 
     def __post_init__(self) -> None:
         published = _published(self.size)
@@ -114,8 +116,8 @@ class ViP:
         return (predicted - wanted).square().mean(dim=(1, 2))
 
     def embed(self, model: nn.Module, images: Tensor) -> Tensor:
-        """Return ViP's probe features, (n, depth * width): the mean patch token of every block, nothing masked."""
-        return cast("MaskedAutoencoder", model).features(normalised(images))
+        """Return the mean patch token of every block, (n, depth * width), or of the last few; nothing is masked."""
+        return cast("MaskedAutoencoder", model).features(normalised(images), self.feature_blocks)
 
     def optimizer(self, parameters: Sequence[nn.Parameter], steps: int) -> Optimizer:
         """Return AdamW; weight decay acts on every tensor, as in the published code."""
@@ -166,5 +168,8 @@ def _check_geometry(options: ViP) -> None:
     width, tokens = SIZES[options.size].width, options.architecture.tokens
     if options.heads < 0 or (options.heads and width % options.heads):
         raise InputError("heads", options.heads, f"0, or a divisor of the width of {width}")
+    if not 0 <= options.feature_blocks <= SIZES[options.size].depth:
+        expected = f"0 for all, or a number of blocks of at most {SIZES[options.size].depth}"
+        raise InputError("feature_blocks", options.feature_blocks, expected)
     if not 0 < options.mask_ratio < 1 or not 0 < options._masked_patches < tokens:
         raise InputError("mask_ratio", options.mask_ratio, f"a share that masks some but not all of {tokens} patches")

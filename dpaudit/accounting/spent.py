@@ -30,7 +30,9 @@ def spent_series(
     where epsilon grows fastest. A run whose noise changes often has fewer points, at least 4, so that it takes seconds.
     """
     places = _places(len(steps), max(4, min(_POINTS, _COMPOSITIONS // max(1, len(set(steps))))))
-    epsilons = [tight_guarantee(executed_event(steps[:place], unit, mechanism), mechanism.adjacency, delta) for place in places]
+    epsilons = [
+        tight_guarantee(executed_event(steps[:place], unit, mechanism), mechanism.adjacency, delta) for place in places
+    ]
     known = [
         (float(place), found.epsilon)
         for place, found in zip(places, epsilons, strict=True)

@@ -47,10 +47,17 @@ class OneRunTest(Protocol[Tested_contra]):
 
 @runtime_checkable
 class SearchesFamily(Protocol):
-    """A test that knows a faster way through a family than to test its curves one after the other."""
+    """A test that judges several runs, and whole families, in a way of its own."""
+
+    @property
+    def stand_in(self) -> OneRunTest[Any]:
+        """Return a faster test, never stronger, by which designs are searched."""
+
+    def p_value_of_runs(self, curve: Any, runs: Sequence[Guesses]) -> float:
+        """Return a bound on the chance of runs at least this good under any mechanism that keeps `curve`."""
 
     def largest_refuted(self, family: Family[Any], runs: Sequence[Guesses], level: float) -> Refuted:
-        """Return the largest curve that every run refutes at `level`."""
+        """Return the largest curve that the runs refute, each at `level` or all together at level^R."""
 
     def remark(self, runs: Sequence[Guesses]) -> str:
         """Return what is to be said of how these runs were tested; empty = nothing."""
@@ -78,6 +85,8 @@ class PlannedTest(Generic[Curve]):
 
 def max_p_value(test: OneRunTest[Curve], curve: Curve, runs: Sequence[Guesses]) -> float:
     """Return the p-value of `curve` given all runs."""
+    if isinstance(test, SearchesFamily):
+        return test.p_value_of_runs(curve, runs)
     return max(test.p_value(curve, run) for run in runs) ** len(runs)
 
 

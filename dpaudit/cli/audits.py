@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from dpaudit.cli.progress import progress_for
+from dpaudit.cli.progress import Verbose, progress_for
 from dpaudit.errors import FalsifiedError, InputError
 
-__all__ = ["attack", "probe", "report", "run", "train"]
+__all__ = ["attack", "options_of", "probe", "report", "run", "train"]
 
 RecipeArgument = Annotated[str, typer.Argument(help="A recipe file, the name of a built-in recipe, or a run folder.")]
 FolderArgument = Annotated[Path, typer.Argument(help="A run folder, for example runs/quickstart.")]
@@ -18,6 +18,10 @@ Out = Annotated[Path | None, typer.Option("--out", "-o", help="The run folder [d
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a value of the recipe: --set privacy.epsilon=4. Repeatable."),
+]
+Attacks = Annotated[
+    list[str] | None,
+    typer.Option("--attack", help="One more attack: a name or ./mine.py:Mine. It never decides. Repeatable."),
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Delete what an earlier run left in the folder.")]
 Simulated = Annotated[
@@ -54,6 +58,7 @@ def run(  # noqa: PLR0913 (the options of a command)
     *,
     out: Out = None,
     overrides: Overrides = None,
+    attacks: Attacks = None,
     device: Device = None,
     fresh: Fresh = False,
     public: Public = False,
@@ -62,11 +67,13 @@ def run(  # noqa: PLR0913 (the options of a command)
     jobs: Jobs = None,
     executor: ExecutorName = "local",
     as_json: Json = False,
+    verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
     """Train, attack, bound, account, probe, report. Run again, it continues; exit code 3 if the promise fell.
 
     Example: dpaudit run quickstart --set privacy.epsilon=2 --out runs/epsilon-2
+    Example: dpaudit run quickstart --attack ./mine.py:Mine --out runs/mine
     """
     from dpaudit.cli.forecast import check_options, show_forecast  # noqa: PLC0415 (imports stay lazy for --help)
     from dpaudit.executors import executor as executor_of  # noqa: PLC0415
@@ -82,13 +89,14 @@ def run(  # noqa: PLR0913 (the options of a command)
             measure=measure,
             as_json=as_json,
             quiet=quiet,
+            verbose=verbose,
         )
         return
-    audit = open_audit(recipe, out=out, overrides=overrides or [], device=device)
+    audit = open_audit(recipe, out=out, overrides=overrides or [], attacks=attacks or [], device=device)
     audit = audit.with_executor(executor_of(executor, jobs))
     if public:
         audit = audit.with_report(public=True)
-    advance(audit, "report", fresh=fresh, progress=progress_for(quiet=quiet))
+    advance(audit, "report", fresh=fresh, progress=progress_for(quiet=quiet, verbose=verbose))
     _show(audit.path, as_json=as_json)
 
 
@@ -105,6 +113,7 @@ def train(  # noqa: PLR0913 (the options of a command)
     jobs: Jobs = None,
     executor: ExecutorName = "local",
     as_json: Json = False,
+    verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
     """Plan and train every run of a recipe, and nothing more. Under torchrun, its processes share the work.
@@ -129,6 +138,7 @@ def train(  # noqa: PLR0913 (the options of a command)
             measure=measure,
             as_json=as_json,
             quiet=quiet,
+            verbose=verbose,
         )
         return
     with shared(device) as leads:
@@ -142,7 +152,7 @@ def train(  # noqa: PLR0913 (the options of a command)
             device=device,
             fresh=fresh,
             executor=executor_of(executor, jobs),
-            progress=progress_for(quiet=quiet),
+            progress=progress_for(quiet=quiet, verbose=verbose),
         )
     if as_json:
         _print_json({"run": str(folder)})
@@ -157,6 +167,7 @@ def attack(  # noqa: PLR0913, PLR0917 (the options of a command)
     target: Annotated[int | None, typer.Option(min=0, help="Of a folder of experiments: the one to attack.")] = None,
     device: Device = None,
     as_json: Json = False,
+    verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
     """Score the candidates of a run folder. An attack that the recipe did not name is exploratory: it never decides.
@@ -169,18 +180,26 @@ def attack(  # noqa: PLR0913, PLR0917 (the options of a command)
     if target is not None:
         from dpaudit.cli.experiments import attack_experiment  # noqa: PLC0415
 
-        attack_experiment(folder, name or "lira", _options(options or []), target, as_json=as_json)
+        attack_experiment(folder, name or "lira", options_of(options or []), target, as_json=as_json)
         return
     from dpaudit.calls.verbs import attack as call  # noqa: PLC0415 (imports stay lazy for --help)
 
-    labels = call(folder, name, _options(options or []), device=device, progress=progress_for(quiet=quiet))
+    labels = call(
+        folder, name, options_of(options or []), device=device, progress=progress_for(quiet=quiet, verbose=verbose)
+    )
     if as_json:
         _print_json({"run": str(folder), "attacks": list(labels)})
     else:
         typer.echo(f"scored: {', '.join(labels)}   (next: dpaudit bound {folder})")
 
 
-def probe(folder: FolderArgument, device: Device = None, as_json: Json = False, quiet: Quiet = False) -> None:
+def probe(
+    folder: FolderArgument,
+    device: Device = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
     """Measure the utility of every target of a run folder.
 
     Example: dpaudit probe runs/quickstart
@@ -188,7 +207,7 @@ def probe(folder: FolderArgument, device: Device = None, as_json: Json = False, 
     from dpaudit.calls.verbs import probe as call  # noqa: PLC0415 (imports stay lazy for --help)
     from dpaudit.cli.tables import print_table, probe_rows  # noqa: PLC0415
 
-    results = call(folder, device=device, progress=progress_for(quiet=quiet))
+    results = call(folder, device=device, progress=progress_for(quiet=quiet, verbose=verbose))
     if as_json:
         _print_json([result.model_dump(mode="json") for result in results])
     else:
@@ -200,6 +219,7 @@ def report(
     public: Public = False,
     device: Device = None,
     as_json: Json = False,
+    verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
     """Write report.html of a run folder, doing first what is missing.
@@ -208,7 +228,7 @@ def report(
     """
     from dpaudit.calls.verbs import report as call  # noqa: PLC0415 (imports stay lazy for --help)
 
-    page = call(folder, public=public, device=device, progress=progress_for(quiet=quiet))
+    page = call(folder, public=public, device=device, progress=progress_for(quiet=quiet, verbose=verbose))
     _show(page.parent, as_json=as_json)
 
 
@@ -224,7 +244,8 @@ def _show(folder: Path, *, as_json: bool) -> None:
         raise FalsifiedError(f"verdict {result.verdict.word}")
 
 
-def _options(pairs: list[str]) -> dict[str, object]:
+def options_of(pairs: list[str]) -> dict[str, object]:
+    """Return a plug-in's options, each given as name=value."""
     import yaml  # noqa: PLC0415 (imports stay lazy for --help)
 
     options: dict[str, object] = {}

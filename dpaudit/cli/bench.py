@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from dpaudit.cli.progress import Verbose, progress_for
 from dpaudit.errors import FalsifiedError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def bounds(
     audits: Annotated[int, typer.Option(help="Simulated audits of each cell; slow bounds get fewer.")] = 100,
     peers: Annotated[bool, typer.Option("--peers", help="Other tools too: pip install dpaudit[peers].")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+    verbose: Verbose = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Measure every bound on noise and on known mechanisms: how often wrong, how tight, how fast.
@@ -43,9 +45,8 @@ def bounds(
     from dpaudit.bench.bounds import bench_bounds  # noqa: PLC0415 (imports stay lazy for --help)
     from dpaudit.bench.peers import bench_peers  # noqa: PLC0415
     from dpaudit.bench.verdicts import bench_verdicts  # noqa: PLC0415
-    from dpaudit.cli.progress import progress_for  # noqa: PLC0415
 
-    progress = progress_for(quiet=quiet)
+    progress = progress_for(quiet=quiet, verbose=verbose)
     measured = bench_bounds(audits, progress=progress)
     verdicts = bench_verdicts(audits, progress=progress)
     others = bench_peers(audits, progress=progress) if peers else None
@@ -67,6 +68,7 @@ def engine(  # noqa: PLR0913, PLR0917 (the options of a command)
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 or auto.")] = "cpu",
     precision: Annotated[str, typer.Option("--precision", help="Of the losses: float32 or bf16.")] = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+    verbose: Verbose = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Measure what a DP step costs beside an ordinary one and beside Opacus: time, memory, rounding error.
@@ -80,7 +82,6 @@ def engine(  # noqa: PLR0913, PLR0917 (the options of a command)
     from dpaudit.bench.engine import bench_engine  # noqa: PLC0415 (imports torch)
     from dpaudit.bench.engine_cases import QUICK  # noqa: PLC0415 (imports torch)
     from dpaudit.cli.engine_table import engine_rows, gpu_rows  # noqa: PLC0415 (imports stay lazy for --help)
-    from dpaudit.cli.progress import progress_for  # noqa: PLC0415
     from dpaudit.cli.tables import print_table  # noqa: PLC0415
 
     if quick:
@@ -91,7 +92,7 @@ def engine(  # noqa: PLR0913, PLR0917 (the options of a command)
         rounds=rounds,
         device=device,
         precision=cast("Precision", precision),
-        progress=progress_for(quiet=quiet),
+        progress=progress_for(quiet=quiet, verbose=verbose),
     )
     if as_json:
         typer.echo(measured.model_dump_json(indent=1))
@@ -117,6 +118,7 @@ def stacked(
     models: Annotated[list[int] | None, typer.Argument(help="How many models at once [default: 8 32 128].")] = None,
     rounds: Annotated[int, typer.Option(help="Rounds in which loop and stack take turns.")] = 9,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+    verbose: Verbose = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Measure what is gained by training small references as one: a perceptron 64-32-10, beside a plain loop.
@@ -124,10 +126,11 @@ def stacked(
     Example: dpaudit bench stacked 32 --json
     """
     from dpaudit.bench.stacked import bench_stacked  # noqa: PLC0415 (imports torch)
-    from dpaudit.cli.progress import progress_for  # noqa: PLC0415
     from dpaudit.cli.tables import print_table  # noqa: PLC0415
 
-    measured = bench_stacked(tuple(models or (8, 32, 128)), rounds=rounds, progress=progress_for(quiet=quiet))
+    measured = bench_stacked(
+        tuple(models or (8, 32, 128)), rounds=rounds, progress=progress_for(quiet=quiet, verbose=verbose)
+    )
     if as_json:
         typer.echo(measured.model_dump_json(indent=1))
         return
@@ -153,6 +156,7 @@ def pairs(
     dual: Annotated[bool, typer.Option("--dual", help="A tower for each side of a pair, not one for both.")] = False,
     rounds: Annotated[int, typer.Option(help="Rounds in which all ways take their turn.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+    verbose: Verbose = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Measure what Logit-DP's clipped sum costs beside gradients of all pairs, on its published network.
@@ -160,10 +164,9 @@ def pairs(
     Example: dpaudit bench pairs --pairs 64
     """
     from dpaudit.bench.pairs import bench_pairs  # noqa: PLC0415 (imports torch)
-    from dpaudit.cli.progress import progress_for  # noqa: PLC0415 (imports stay lazy for --help)
     from dpaudit.cli.tables import print_table  # noqa: PLC0415
 
-    progress = progress_for(quiet=quiet)
+    progress = progress_for(quiet=quiet, verbose=verbose)
     found = bench_pairs(count, embedding=embedding, shared=not dual, rounds=rounds, progress=progress)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dpaudit.cli.mechanisms import MechanismOptions
+from dpaudit.cli.progress import Verbose, progress_for
 from dpaudit.errors import FalsifiedError, InputError
 
 if TYPE_CHECKING:
     from dpaudit.calls.own_scores import Asked
     from dpaudit.calls.own_streams import Watched
+    from dpaudit.progress import Progress
     from dpaudit.results import Bound
 
 __all__ = ["bound"]
@@ -66,6 +68,7 @@ def bound(  # noqa: PLR0913 (the options of a command)
     sampling: Annotated[str, typer.Option(help="accountant: poisson, fixed, shuffle or full.")] = "poisson",
     adjacency: Annotated[str, typer.Option(help="accountant: add-remove, replace-one or zero-out.")] = "add-remove",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+    verbose: Verbose = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Bound epsilon from below: open the coins of a run folder, or bring scores or counts from anywhere.
@@ -82,7 +85,7 @@ def bound(  # noqa: PLR0913 (the options of a command)
       dpaudit bound guesses.csv --method betting --canaries 1000 --promise 2 --delta 1e-5
     """
     if source is not None and source.is_dir():
-        _of_folder(source, as_json=as_json, quiet=quiet)
+        _of_folder(source, as_json=as_json, progress=progress_for(quiet=quiet, verbose=verbose))
         return
     from dpaudit.calls.own_scores import Asked  # noqa: PLC0415 (imports stay lazy for --help)
 
@@ -126,11 +129,10 @@ def bound(  # noqa: PLR0913 (the options of a command)
         _of_file(source, asked, lower_is_member=lower_is_member, as_json=as_json)
 
 
-def _of_folder(folder: Path, *, as_json: bool, quiet: bool) -> None:
+def _of_folder(folder: Path, *, as_json: bool, progress: Progress) -> None:
     from dpaudit.calls.verbs import bound as call  # noqa: PLC0415 (imports stay lazy for --help)
-    from dpaudit.cli.progress import progress_for  # noqa: PLC0415
 
-    bounds = call(folder, progress=progress_for(quiet=quiet)).bounds
+    bounds = call(folder, progress=progress).bounds
     _show(list(bounds), [found.model_dump(mode="json") for found in bounds], as_json=as_json)
 
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dpaudit.results import AuditResult
 
-__all__ = ["compare"]
+__all__ = ["compare", "comparison_table"]
 
 
 def compare(
@@ -36,6 +38,13 @@ def compare(
         return
     print_table(_table(runs))
     typer.echo(f"\npage: {out / 'compare.html'}")
+
+
+def comparison_table(folders: Sequence[Path]) -> list[list[str]]:
+    """Return one row per finished audit, the first of them the header; audits go by the names of their folders."""
+    from dpaudit.calls.verbs import finished  # noqa: PLC0415 (imports stay lazy for --help)
+
+    return _table({folder.name: finished(folder) for folder in folders})
 
 
 def _table(runs: dict[str, AuditResult]) -> list[list[str]]:

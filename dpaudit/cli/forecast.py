@@ -36,6 +36,7 @@ def show_forecast(  # noqa: PLR0913 (the options of two commands)
     measure: bool,
     as_json: bool,
     quiet: bool,
+    verbose: bool = False,
 ) -> None:
     """Print what a recipe would cost and promise; nothing is trained or written."""
     from dpaudit.calls.verbs import forecast  # noqa: PLC0415 (imports stay lazy for --help)
@@ -48,7 +49,7 @@ def show_forecast(  # noqa: PLR0913 (the options of two commands)
         simulate_batch=simulate_batch,
         device=device,
         measure=measure,
-        progress=progress_for(quiet=quiet),
+        progress=progress_for(quiet=quiet, verbose=verbose),
     )
     if as_json:
         typer.echo(found.model_dump_json(indent=1))

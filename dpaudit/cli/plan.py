@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from dpaudit.cli.progress import Verbose, progress_for
 from dpaudit.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def plan(  # noqa: PLR0913 (the options of a command)
     hours_per_run: Annotated[float | None, typer.Option(help="Hours of training one run, where known.")] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Time a few real steps of the recipe.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+    verbose: Verbose = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Say which design of an audit certifies most: runs, canaries, guesses. Nothing is trained.
@@ -65,7 +67,6 @@ def plan(  # noqa: PLR0913 (the options of a command)
       dpaudit plan --noise-multiplier 0.728 --batch-size 1310720 --dataset-size 233804767 --steps 5708 --delta 4.277e-9
     """
     from dpaudit.calls.verbs import plan as call  # noqa: PLC0415 (imports stay lazy for --help)
-    from dpaudit.cli.progress import progress_for  # noqa: PLC0415
 
     if recipe is None and epsilon is None and noise_multiplier is None:
         raise InputError("recipe", recipe, "a recipe, or --epsilon and --delta, or the mechanism's numbers")
@@ -86,7 +87,7 @@ def plan(  # noqa: PLR0913 (the options of a command)
         budget=budget,
         hours_per_run=hours_per_run,
         measure=measure,
-        progress=progress_for(quiet=quiet),
+        progress=progress_for(quiet=quiet, verbose=verbose),
     )
     if as_json:
         typer.echo(designs.model_dump_json(indent=1))

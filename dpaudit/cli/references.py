@@ -16,7 +16,7 @@ from dpaudit.cli.audits import (  # noqa: TC001 (typer reads them when it runs)
     Quiet,
     RecipeArgument,
 )
-from dpaudit.cli.progress import progress_for
+from dpaudit.cli.progress import Verbose, progress_for
 
 __all__ = ["train_references"]
 
@@ -36,6 +36,7 @@ def train_references(  # noqa: PLR0913 (the options of a command)
     jobs: Jobs = None,
     executor: ExecutorName = "local",
     as_json: Json = False,
+    verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
     """Train the references of a recipe that the pool lacks; `dpaudit run` does so by itself.
@@ -56,7 +57,7 @@ def train_references(  # noqa: PLR0913 (the options of a command)
         device=device,
         worker=worker,
         executor=executor_of(executor, jobs),
-        progress=progress_for(quiet=quiet),
+        progress=progress_for(quiet=quiet, verbose=verbose),
     )
     if as_json:
         import json  # noqa: PLC0415

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from dpaudit.results import Bound, ProbeResult
 
-__all__ = ["bound_rows", "print_table", "probe_rows"]
+__all__ = ["bound_rows", "print_json", "print_table", "probe_rows"]
 
 _LEAST_ROOM = 20  # columns
 
@@ -32,6 +32,13 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
         for line in _wrapped(row[-1], shutil.get_terminal_size().columns - left):
             typer.echo((start + line).rstrip())
             start = " " * left
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON on standard output."""
+    import json  # noqa: PLC0415 (imports stay lazy for --help)
+
+    typer.echo(json.dumps(value, indent=1))
 
 
 def _wrapped(cell: str, room: int) -> list[str]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Overfit", "Watched", "overfit"]
 
-_STRANGERS, _STEPS = 96, 150
+_STRANGERS, _STEPS = 96, 90
 _ALLOWED = frozenset(name for name in vars(Target) if not name.startswith("_"))
 
 
@@ -61,7 +61,7 @@ class Overfit:
     def view(self, needs: Needs, *, trained: bool = True, order: NDArray[np.int64] | None = None) -> AttackView:
         """Return what an attack with these needs gets; order: of the candidates."""
         rows = np.arange(len(self.records)) if order is None else order
-        records = self.records.take(rows)
+        records = _read_only(self.records.take(rows))
         family = next(name for name in needs.families if name in ("pool", "inputs"))
         return AttackView(
             target=self._target(self.trained if trained else self.untrained, needs),
@@ -105,9 +105,13 @@ def _records(rng: Rng, candidates: int) -> tuple[Examples, Examples]:
     drawn = source[rng.child("records").numpy().permutation(source.ids())[: candidates + _STRANGERS]]
     labels = rng.child("labels").numpy().integers(len(source.classes), size=len(drawn))
     drawn = replace(drawn, labels=labels.astype(np.int64))
-    for values in (drawn.images, drawn.labels, drawn.ids):
-        cast("NDArray[Any]", values).setflags(write=False)  # an attack reads, and changes nothing
-    return drawn.take(slice(0, candidates)), drawn.take(slice(candidates, None))
+    return drawn.take(slice(0, candidates)), _read_only(drawn.take(slice(candidates, None)))
+
+
+def _read_only(records: Examples) -> Examples:
+    for values in (records.images, records.labels, records.ids):
+        cast("NDArray[Any]", values).setflags(write=False)
+    return records
 
 
 def _half(rng: Rng, size: int) -> NDArray[np.bool_]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SIDE", "Toy"]
 
-SIDE, _WORDS, _LONGEST, _WIDTH, _SHARED, _OTHERS, _TEMPERATURE = 16, 64, 24, 128, 32, 64, 0.2
+SIDE, _WORDS, _LONGEST, _WIDTH, _SHARED, _OTHERS, _TEMPERATURE = 16, 48, 12, 96, 32, 48, 0.2
 
 
 class _Towers(nn.Module):
@@ -107,7 +107,7 @@ class Toy:
 
     def learning_rate(self, step: int, steps: int) -> float:  # noqa: ARG002 (a contract)
         """Return the rate, the same at every step."""
-        return 3e-3
+        return 5e-3
 
 
 def _words(captions: Sequence[str]) -> Tensor:

@@ -71,9 +71,16 @@ class Difference:
 
     def __str__(self) -> str:
         batches = " and ".join("{" + ", ".join(ids) + "}" for ids in (self.first, self.second))
+        return f"batches {batches} {self._found}"
+
+    def without_ids(self) -> str:
+        """Return the same, with the sizes of the batches in place of their records."""
+        return f"batches of {len(self.first)} and {len(self.second)} records {self._found}"
+
+    @property
+    def _found(self) -> str:
         return (
-            f"batches {batches} ({self.adjacency}): released sums differ by {self.distance:.6g}, "
-            f"declared sensitivity {self.declared:.6g}"
+            f"({self.adjacency}): released sums differ by {self.distance:.6g}, declared sensitivity {self.declared:.6g}"
         )
 
 

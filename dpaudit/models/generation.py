@@ -15,7 +15,7 @@ from torch.nn.functional import log_softmax
 if TYPE_CHECKING:
     from dpaudit.models.captioner import Captioner
 
-__all__ = ["IGNORED", "CaptionLikelihoods", "beam_search", "greedy", "token_log_likelihoods"]
+__all__ = ["IGNORED", "CaptionLikelihoods", "beam_search", "greedy", "greedy_among", "token_log_likelihoods"]
 
 IGNORED = -100  # a target that is none: behind the end of its caption
 
@@ -66,6 +66,24 @@ def greedy(model: Captioner, images: Tensor, *, start: int, end: int) -> Tensor:
         tokens = torch.cat([tokens, following.unsqueeze(1)], dim=1)
         done = done | (following == end)
     return tokens
+
+
+def greedy_among(model: Captioner, images: Tensor, captions: Tensor) -> Tensor:
+    """Return the row of `captions` that the captioner says of each image, (n,): greedy along the tree of their tokens.
+
+    captions: (k, t) int64, all beginning with the start token, each ended, then 0; no two alike.
+    """
+    memory, n = model.memory(images), len(images)
+    open_ = torch.ones(n, len(captions), dtype=torch.bool, device=images.device)
+    said = captions[:1, :1].expand(n, 1)
+    for following in captions.T[1:]:
+        if (open_.sum(dim=1) == 1).all():
+            break
+        logits = model.decoder(said, memory)[:, -1].float()
+        best = logits[:, following].masked_fill(~open_, -torch.inf).argmax(dim=1)
+        open_ = open_ & (following == following[best].unsqueeze(1))
+        said = torch.cat([said, following[best].unsqueeze(1)], dim=1)
+    return open_.int().argmax(dim=1)
 
 
 def beam_search(model: Captioner, images: Tensor, *, start: int, end: int, beams: int) -> Tensor:

@@ -141,14 +141,15 @@ class MaskedAutoencoder(nn.Module):
         predicted: Tensor = self.decoder(latent, visible, masked)
         return predicted
 
-    def features(self, images: Tensor) -> Tensor:
+    def features(self, images: Tensor, blocks: int = 0) -> Tensor:
         """Return ViP's probe features of images (n, 3, S, S): the mean patch token of each block, (n, depth * width).
 
-        No class token, no final norm, nothing masked.
+        No class token, no final norm, nothing masked. blocks: only so many of the last, (n, blocks * width); 0 = all.
         """
         patches = patchify(images, self.size.patch_size)
         every = torch.arange(self.size.tokens, device=images.device).expand(len(images), -1)
-        return torch.cat([tokens[:, 1:].mean(dim=1) for tokens in self.encoder.layers(patches, every)], dim=1)
+        layers = self.encoder.layers(patches, every)[-blocks:]
+        return torch.cat([tokens[:, 1:].mean(dim=1) for tokens in layers], dim=1)
 
 
 class _Encoder(nn.Module):

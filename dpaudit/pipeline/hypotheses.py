@@ -11,6 +11,8 @@ from dpaudit.accounting.events import mechanism_event
 from dpaudit.bounds.clopper_pearson import Confusion, clopper_pearson_bound
 from dpaudit.bounds.family import Family, accountant_family, any_family, gaussian_family
 from dpaudit.bounds.guesses import guess
+from dpaudit.bounds.joint.count import JointCount
+from dpaudit.bounds.joint.runs import ErrorRates
 from dpaudit.bounds.max_p import PlannedTest
 from dpaudit.bounds.methods import METHODS, one_run_test
 from dpaudit.bounds.one_run import Steinke
@@ -66,16 +68,25 @@ def promise_curve(promise: Promise) -> TradeOff | None:
             return mechanism_curve(promise.mechanism)
 
 
-def planned_test(promise: Promise, method: str, hypothesis: str, confidence: float) -> PlannedTest[Any]:
+def planned_test(
+    promise: Promise,
+    method: str,
+    hypothesis: str,
+    confidence: float,
+    error_rates: tuple[float, float] | None = None,
+) -> PlannedTest[Any]:
     """Return a test of one hypothesis by one method, with the promise's own curve beside it.
 
     hypothesis `promise`: the family that the promise belongs to. InputError for a pair that does not exist.
+    error_rates: of the plan, what the e-values of `one-run-joint` are made for.
     """
     family = _family(promise, hypothesis)
     if hypothesis_of(promise, hypothesis) not in REQUESTS.get(method, ()):
         known = "; ".join(f"{name} with {', '.join(known)}" for name, known in REQUESTS.items())
         raise InputError("bound", f"{method} with hypothesis {hypothesis}", f"one of: {known}")
     test = FdpRecursion() if method == "clopper-pearson" else one_run_test(method)
+    if isinstance(test, JointCount) and error_rates is not None:
+        test = JointCount(ErrorRates(promised=error_rates[0], broken=error_rates[1]))
     curve = promise_curve(promise)
     if isinstance(test, Steinke) and not isinstance(curve, EpsilonDelta):
         curve = None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from dpaudit.progress import Progress
 
-__all__ = ["Goal", "advance", "explore", "open_audit", "open_run"]
+__all__ = ["Goal", "advance", "explore", "open_audit", "open_run", "told"]
 
 Goal = Literal["plan", "train", "attack", "bound", "account", "probe", "report"]
 _ORDER: tuple[Goal, ...] = ("plan", "train", "attack", "bound", "account", "probe", "report")
@@ -44,18 +44,27 @@ class Stage:
 
 
 def open_audit(
-    recipe: str | Path, *, out: str | Path | None = None, overrides: Sequence[str] = (), device: str | None = None
+    recipe: str | Path,
+    *,
+    out: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    attacks: Sequence[str] = (),
+    device: str | None = None,
 ) -> Audit:
     """Return the audit of a recipe, or of a run folder that was begun; nothing is written.
 
-    device: where to compute, in place of the recipe's; a run folder keeps the recipe's.
+    attacks: names to append to the recipe's; a finished folder is attacked by `explore`. device: where to compute, in
+    place of the recipe's; a run folder keeps the recipe's.
     """
     source = Path(recipe)
     if (source / _INDEX).is_file():
+        if attacks:
+            expected = f"no run folder, whose attacks are fixed: dpaudit attack {source} --attack {attacks[0]}"
+            raise InputError("--attack", attacks[0], expected)
         if overrides or out:
             raise InputError("--set, --out", str(recipe), "a recipe: a run folder keeps the recipe it was begun with")
         return Audit(RunFolder(source), load_recipe(source / "recipe.yaml"), device)
-    loaded = load_recipe(recipe, overrides)
+    loaded = load_recipe(recipe, overrides, attacks)
     return Audit(RunFolder(Path(out) if out else Path("runs") / loaded.recipe.name), loaded, device)
 
 
@@ -85,7 +94,11 @@ def explore(audit: Audit, name: str, options: dict[str, object]) -> Audit:
 
 
 def advance(audit: Audit, goal: Goal, *, fresh: bool = False, progress: Progress | None = None) -> None:
-    """Do all that is not done, up to and including `goal`. Bad input is refused before anything is written."""
+    """Do all that is not done, up to and including `goal`. Bad input is refused before anything is written.
+
+    Where a stage before the report fails, what does not wait for it is done, a partial report says what is missing, and
+    its error is raised. No coin is opened for that.
+    """
     progress, planned = progress or Silent(), None
     if fresh or not (audit.path / _INDEX).exists():
         _check_place(audit.folder, fresh=fresh)
@@ -113,14 +126,61 @@ def _preflight(audit: Audit, progress: Progress) -> Planned:
 
 def _work(audit: Audit, goal: Goal, planned: Planned | None, progress: Progress) -> None:
     ran: set[Goal] = set()
+    failed: dict[str, Exception] = {}
     for stage in _stages(audit, planned):
-        if _ORDER.index(stage.goal) > _ORDER.index(goal):
+        if _ORDER.index(stage.goal) > _ORDER.index(goal) or (failed and _waits(stage, failed)):
             continue
-        outdated = (stage.goal == "bound" and "attack" in ran) or (stage.name == "report" and bool(ran))
-        if outdated or not audit.folder.done(stage.name, stage.key):
+        outdated = (
+            (stage.goal == "bound" and "attack" in ran)
+            or (stage.name == "pictures" and "bound" in ran)
+            or (stage.name == "report" and bool(ran))
+        )
+        if not outdated and audit.folder.done(stage.name, stage.key):
+            continue
+        try:
             outputs, facts = stage.work(progress)
-            audit.folder.finish(stage.name, stage.key, outputs, **facts)
-            ran.add(stage.goal)
+        except (InputError, OSError):
+            raise
+        except Exception as error:
+            if goal != "report" or stage.name in ("plan", "report"):
+                raise
+            failed[stage.name] = error
+            progress.say(f"{stage.name} failed: {told(error)}")
+            continue
+        audit.folder.finish(stage.name, stage.key, outputs, **facts)
+        ran.add(stage.goal)
+    if failed:
+        _partial(audit, failed, progress)
+        raise next(iter(failed.values()))
+
+
+def _waits(stage: Stage, failed: dict[str, Exception]) -> bool:
+    """Return whether a stage has nothing to do after these failures: no coin is opened while a score is missing."""
+    names = tuple(failed)
+    if stage.name == "report" or any(name == "start" or name.startswith(("train-", "references")) for name in names):
+        return True
+    scores_lack = any(name.startswith("attack-") for name in names)
+    return stage.name in ("forget-references", "bound") and scores_lack
+
+
+def _partial(audit: Audit, failed: dict[str, Exception], progress: Progress) -> None:
+    from dpaudit.pipeline.stages.report import report_partial  # noqa: PLC0415 (imports torch)
+
+    audit.folder.forget("report")
+    report_partial(audit, {name: told(error) for name, error in failed.items()})
+    progress.say(f"partial report: {audit.path / 'report.html'}; the same command tries again")
+
+
+def told(error: Exception) -> str:
+    r"""Return an error in one line; the kind of one that is not dpaudit's own is named.
+
+    >>> told(ValueError("3 scores\nfor 4 records")), told(KeyError())
+    ('ValueError: 3 scores for 4 records', 'KeyError')
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, DpauditError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _begin(audit: Audit, *, fresh: bool) -> None:
@@ -190,7 +250,7 @@ def _stages(audit: Audit, planned: Planned | None) -> Iterator[Stage]:
         yield Stage("attack", "forget-references", content_key(key, "forget", entries), lambda _: _forget(audit))
     bound_key = content_key(key, "bound", entries)
     yield Stage("bound", "bound", bound_key, partial(_bound, audit))
-    yield Stage("account", "account", content_key(key, "account"), lambda _: _account(audit))
+    yield Stage("account", "account", content_key(key, "account", "spent"), lambda _: _account(audit))
     for name in audit.targets:
         for index, probe in enumerate(audit.recipe.probes):
             stage_key = content_key(key, "probe", name, index)

@@ -90,10 +90,10 @@ class LoadedRecipe:
     where: Where = field(default_factory=Where)
 
 
-def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
+def load_recipe(source: str | Path, overrides: Sequence[str] = (), attacks: Sequence[str] = ()) -> LoadedRecipe:
     """Return the recipe of a file or a built-in name, with `KEY=VALUE` overrides applied in order.
 
-    An override of privacy.epsilon puts privacy.noise_multiplier aside, and the other way round. RecipeError names the
+    attacks: names to append to the recipe's own. An override of privacy.epsilon puts privacy.noise_multiplier aside, and the other way round. RecipeError names the
     field, the value, what was expected, and the line or `--set`.
 
     >>> loaded = load_recipe("quickstart", ["privacy.epsilon=4"])
@@ -101,7 +101,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> LoadedReci
     (4.0, '--set')
     """
     path = _find(source)
-    document = _override(read(_text(path), str(path)), overrides)
+    document = _with_attacks(_override(read(_text(path), str(path)), overrides), attacks)
     where = Where(document.lines)
     try:
         # As JSON, because pydantic's strict mode then takes lists for tuples and still refuses "3" and true for 3.
@@ -174,6 +174,17 @@ def _override(document: Document, overrides: Sequence[str]) -> Document:
         if document.get(other) is not None:
             document = document.replaced(other, None, "--set")
     return document
+
+
+def _with_attacks(document: Document, names: Sequence[str]) -> Document:
+    if not names:
+        return document
+    own = document.get(("attacks",))
+    if own is None:
+        own = [entry.name for entry in Recipe.model_fields["attacks"].default]
+    if not isinstance(own, list):
+        return document  # refused as it is
+    return document.replaced(("attacks",), [*own, *names], "--attack")
 
 
 def _leaves(node: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -252,7 +252,7 @@ class BoundRequest(Section):
     """A bound to compute from the scores of an attack."""
 
     attack: str = Field(description="the attack's label")
-    method: str = Field(default="one-run-fdp", pattern=r"^[a-z0-9][a-z0-9-]*$")
+    method: str = Field(default="one-run-joint", pattern=r"^[a-z0-9][a-z0-9-]*$")
     hypothesis: Literal["promise", "any", "accountant", "gaussian"] = "promise"
 
 
@@ -285,6 +285,7 @@ class Report(Section):
 
     pictures: int = Field(default=8, ge=0)
     public: bool = Field(default=False, description="leave out curves, examples and per-record scores")
+    thumbnails: bool = Field(default=False, description="show the images of the most exposed records; never if public")
 
 
 class Recipe(Section):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dpaudit.plugins import Trainer
     from dpaudit.rng import Rng
 
-__all__ = ["captioned", "reconstructions"]
+__all__ = ["captioned", "reconstructions", "thumbnails"]
 
 _GAP, _TILE = 4, 96
 
@@ -62,6 +62,14 @@ def captioned(folder: Path, trainer: Trainer, model: nn.Module, examples: Exampl
             said=tuple(Said(generated=said, caption=true) for said, true in zip(generated, captions, strict=True)),
         )
     ]
+
+
+def thumbnails(folder: Path, records: Examples) -> list[Picture]:
+    """Write the images of records in a row, of pairs the first; return it. They are as private as the records are."""
+    write_atomically(folder / "exposed.png", _png(_tiles(records.images[np.newaxis, :, :3])))
+    title = "The most exposed records, from left to right"
+    alt = f"The images of the {len(records)} records in the table, in its order."
+    return [Picture(file="exposed.png", title=title, alt=alt)]
 
 
 def _tiles(grid: NDArray[np.generic]) -> NDArray[np.uint8]:

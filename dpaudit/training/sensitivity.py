@@ -72,10 +72,13 @@ class Replayed:
         if not found.violates and found.distance > 0:
             return _premise("held", self._held(found))
         if not found.violates:
-            return _premise("unknown", f"no record of {', '.join(self.records)} has a gradient")
+            public = f"none of {len(self.records)} records has a gradient"
+            return _premise("unknown", f"no record of {', '.join(self.records)} has a gradient", public=public)
         if self.doubt is not None:
-            return _premise("unknown", f"{found}; no proof, for {self.doubt}")
-        return _premise("violated", f"certified by {found}", certified=True)
+            public = f"{found.without_ids()}; no proof"
+            return _premise("unknown", f"{found}; no proof, for {self.doubt}", public=public)
+        public = f"certified by {found.without_ids()}"
+        return _premise("violated", f"certified by {found}", certified=True, public=public)
 
     def _held(self, found: Difference) -> str:
         norms = " and ".join(f"{clip:.3g}" for clip in self.clip_norms)
@@ -129,7 +132,8 @@ def premises_before_training(
         sensitivity = replayed.assumption()
     except (DpauditError, RuntimeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [""])[0]
-        sensitivity = _premise("unknown", f"could not be replayed: {type(error).__name__}: {reason}")
+        public = f"could not be replayed: {type(error).__name__}"
+        sensitivity = _premise("unknown", f"{public}: {reason}", public=public)
     worst_case = replay_worst_case(rehearsal, records, adjacency, model)
     return sensitivity, replay_noise(rehearsal, model), *worst_case
 
@@ -268,5 +272,5 @@ def _worst_case(status: Any, evidence: str, *, certified: bool = False) -> Assum
     return Assumption(name=WORST_CASE_REPLAYED, status=status, evidence=evidence, certified=certified)
 
 
-def _premise(status: Any, evidence: str, *, certified: bool = False) -> Assumption:
-    return Assumption(name=SENSITIVITY_REPLAYED, status=status, evidence=evidence, certified=certified)
+def _premise(status: Any, evidence: str, *, certified: bool = False, public: str | None = None) -> Assumption:
+    return Assumption(name=SENSITIVITY_REPLAYED, status=status, evidence=evidence, certified=certified, public=public)

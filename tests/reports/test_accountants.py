@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dpaudit.reports import headline
-from dpaudit.reports.html import write_report
+from dpaudit.reports.files import write_report
 from dpaudit.results import GdpEstimate, Guarantee
 
 if TYPE_CHECKING:

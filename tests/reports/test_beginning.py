@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dpaudit.reports.beginning import beginning_line
-from dpaudit.reports.html import write_report
+from dpaudit.reports.files import write_report
 from dpaudit.results import Beginning
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dpaudit.reports.foresight import expected, hypotheses, more_runs
-from dpaudit.reports.html import write_report
+from dpaudit.reports.files import write_report
 
 if TYPE_CHECKING:
     from pathlib import Path

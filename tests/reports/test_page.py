@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dpaudit.reports.html import write_report
+from dpaudit.reports.files import write_report
 from dpaudit.reports.text import summary
 
 if TYPE_CHECKING:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import numpy as np
 
+from dpaudit.bounds.family import Refuted
 from dpaudit.bounds.guesses import Guesses
 from dpaudit.bounds.joint.program import best_certificate, box_around, is_solved
+from dpaudit.bounds.joint.runs import ErrorRates, evidence_p_value, largest_by_evidence
 from dpaudit.bounds.one_run_fdp import FdpRecursion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dpaudit.bounds.family import Family, Refuted
+    from dpaudit.bounds.family import Family
     from dpaudit.bounds.joint.certificate import Box, Certificate
     from dpaudit.bounds.tradeoff import TradeOff
     from dpaudit.results import GuaranteeKind
@@ -34,8 +36,12 @@ _HOPELESS = 10.0  # where the recursion is so far above the level, no program is
 class JointCount:
     """P[no more errors than were seen] under the worst mechanism, by linear program; never above the recursion's.
 
-    Both bound the same chance, so the smaller one holds. Beyond `MOST_TERMS` only the recursion is asked.
+    Both bound the same chance, so the smaller one holds. Beyond `MOST_TERMS` only the recursion is asked. rates: what
+    e-values are made for, fixed by the plan; with them several runs are judged by the product of their e-values,
+    without them every run must refute.
     """
+
+    rates: ErrorRates | None = None
 
     method: ClassVar[str] = "one-run-joint"
     guarantee: ClassVar[GuaranteeKind] = "certified"
@@ -62,8 +68,28 @@ class JointCount:
         certificate = _certificate(run.canaries, run.guesses, run.correct, curve)
         return certificate is not None and _chance(certificate, run, curve) <= level
 
+    @property
+    def stand_in(self) -> FdpRecursion:
+        """Return the fast test by which designs are searched."""
+        return _RECURSION
+
+    def p_value_of_runs(self, curve: TradeOff, runs: Sequence[Guesses]) -> float:
+        """Return a bound on the chance of runs at least this good under any mechanism that keeps `curve`."""
+        if self.rates is None or len(runs) == 1:
+            return max(self.p_value(curve, run) for run in runs) ** len(runs)
+        return evidence_p_value(curve, runs, self.rates)
+
     def largest_refuted(self, family: Family[Curve], runs: Sequence[Guesses], level: float) -> Refuted:
-        """Return the largest curve of a family that every run refutes at `level`, by a few programs.
+        """Return the largest curve of a family that the runs refute, each at `level` or all together at level^R."""
+        if self.rates is None or len(runs) == 1:
+            return self._refuted_by_each(family, runs, level)
+        usual = self._refuted_by_each(family, [_as_planned(run, self.rates) for run in runs], level).parameter
+        if not usual:
+            return Refuted(parameter=None, epsilon=0.0)
+        return largest_by_evidence(family, runs, self.rates, level ** len(runs), usual)
+
+    def _refuted_by_each(self, family: Family[Curve], runs: Sequence[Guesses], level: float) -> Refuted:
+        """Return the largest curve that every run refutes at `level`, by a few programs.
 
         A certificate bounds the chance under every curve, so those found at the last answer give a better one.
         """
@@ -83,6 +109,11 @@ class JointCount:
         """Return a sentence where the recursion had to do, because a program would be too large."""
         too_large = any(0 < run.correct < run.guesses and not is_solved(_box(run)) for run in runs)
         return "by the recursion: with so many errors the linear program would take too long" if too_large else ""
+
+
+def _as_planned(run: Guesses, rates: ErrorRates) -> Guesses:
+    """Return what the plan expects in place of what was seen."""
+    return replace(run, correct=round(run.guesses * (1 - rates.promised)), guesses_in=None, guesses_out=None)
 
 
 def _refutes(certificate: Certificate | None, curve: TradeOff, run: Guesses, level: float) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dpaudit.data.scenes.layout import Layouts
-    from dpaudit.data.scenes.words import Box, Question
+    from dpaudit.data.scenes.words import Box, Exchange, Question
 
 __all__ = ["Scenes"]
 
@@ -99,6 +99,15 @@ class Scenes:
         """Return the questions of each record; their answers are among `answers`."""
         layouts = self._layouts(ids)
         return [words.questions(layouts, row) for row in range(len(ids))]
+
+    def misdescribed(self, ids: NDArray[np.str_], exchanged: Exchange) -> list[tuple[str, str] | None]:
+        """Return each record's caption and the same made false, None for a scene of one object.
+
+        >>> Scenes(size=10).misdescribed(np.array(["scene/1"]), "relation")
+        [('a large red square above a small turquoise cross', 'a large red square below a small turquoise cross')]
+        """
+        layouts = self._layouts(ids)
+        return [words.misdescribed(layouts, row, exchanged) for row in range(len(ids))]
 
     def boxes(self, ids: NDArray[np.str_]) -> list[tuple[Box, ...]]:
         """Return where the objects of each record stand."""

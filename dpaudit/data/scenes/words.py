@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from dpaudit.data.questions import Question
 from dpaudit.data.scenes.layout import COLOURS, SHAPES
@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
     from dpaudit.data.scenes.layout import Layouts
 
-__all__ = ["ANSWERS", "Box", "Question", "boxes", "captions", "questions"]
+__all__ = ["ANSWERS", "Box", "Exchange", "Question", "boxes", "captions", "misdescribed", "questions"]
 
+#: of a true caption: the colours of two things, or how they stand to each other
+Exchange: TypeAlias = Literal["attributes", "relation"]
 _COLOURS = tuple(COLOURS)
 _NUMBERS = ("zero", "one", "two", "three")
 #: relation -> the same seen from the other object
@@ -45,6 +47,22 @@ def captions(scenes: Layouts, row: int) -> tuple[str, ...]:
     there = f"a {names[0]} {relation} a {names[1]}{rest}"
     back = f"a {names[1]} {_OTHER_WAY[relation]} a {names[0]}{rest}"
     return there, back, plain
+
+
+def misdescribed(scenes: Layouts, row: int, exchanged: Exchange) -> tuple[str, str] | None:
+    """Return the first caption of one scene and the same made false, None where it has one object.
+
+    Either could be true of some scene, and of as many: words alone do not tell which is.
+    """
+    if int(scenes.count[row]) < 2:
+        return None
+    true = captions(scenes, row)[0]
+    if exchanged == "relation":
+        relation = _relation(scenes, row, 0, 1)
+        return true, true.replace(relation, _OTHER_WAY[relation])
+    one, other = _colour(scenes, row, 0), _colour(scenes, row, 1)
+    swap = {one: other, other: one}
+    return true, " ".join(swap.get(word, word) for word in true.split(" "))
 
 
 def questions(scenes: Layouts, row: int) -> tuple[Question, ...]:

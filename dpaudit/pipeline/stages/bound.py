@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from dpaudit.bounds.strategies import FixedGuesses
 from dpaudit.errors import DpauditError
-from dpaudit.metrics import attack_result
+from dpaudit.metrics import attack_result, most_exposed
 from dpaudit.pipeline.hypotheses import bound_runs, hypothesis_of, planned_test, standard_requests
 from dpaudit.pipeline.stages.attack import read_scores
 from dpaudit.pipeline.stages.plan import plan_for, promise_tested
-from dpaudit.results import AttackResult, Bound, Threat, Value
+from dpaudit.results import AttackResult, Bound, Exposure, Threat, Value
 from dpaudit.runs import read_json, write_atomically
 from dpaudit.scores import join
 from dpaudit.seal import open_coins
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dpaudit.pipeline.audit import Audit, NamedAttack
     from dpaudit.progress import Progress
     from dpaudit.recipes.recipe import DecidingBound
-    from dpaudit.results import Plan, Promise
+    from dpaudit.results import Exposed, Plan, Promise
     from dpaudit.scores import LabelledScores, ScoreTable
 
 __all__ = ["Bounded", "bound_audit", "read_bounds"]
@@ -32,10 +32,14 @@ _BLINDNESS = 1e-5
 
 
 class Bounded(Value):
-    """bounds.json: what the opened coins say of every attack."""
+    """bounds.json: what the opened coins say of every attack.
+
+    exposed: the members that one attack on outputs ranks highest; of several attacks and runs the largest AUC's.
+    """
 
     attacks: tuple[AttackResult, ...]
     bounds: tuple[Bound, ...]
+    exposed: Exposure | None = None
 
 
 def bound_audit(audit: Audit, progress: Progress) -> list[Path]:
@@ -43,15 +47,17 @@ def bound_audit(audit: Audit, progress: Progress) -> list[Path]:
     coins = {name: _opened(audit, name) for name in audit.targets}
     results: list[AttackResult] = []
     bounds: list[Bound] = []
+    exposures: list[Exposure] = []
     with progress.task("bound", len(audit.attacks)) as task:
         for done, named in enumerate(audit.attacks):
             found = _judge(audit, named, coins)
             results += found.attacks
             bounds += found.bounds
+            exposures += [] if found.exposed is None else [found.exposed]
             task.advance(done + 1, named.label)
     path = audit.path / "bounds.json"
-    text = Bounded(attacks=tuple(results), bounds=tuple(bounds)).model_dump_json(indent=1)
-    write_atomically(path, (text + "\n").encode())
+    found = Bounded(attacks=tuple(results), bounds=tuple(bounds), exposed=_strongest(exposures))
+    write_atomically(path, (found.model_dump_json(indent=1) + "\n").encode())
     return [path]
 
 
@@ -73,14 +79,38 @@ def _judge(audit: Audit, named: NamedAttack, coins: dict[str, Coins]) -> Bounded
         if not path.exists():
             return Bounded(attacks=(), bounds=())
         tables.append((*read_scores(path), coins[name]))
-    runs, results = [], []
+    runs, results, exposures = [], [], []
     for table, untrained, tossed in tables:
         labelled = join(table, tossed.members(table.family))
         result = attack_result(table, labelled, untrained=untrained, exploratory=named.exploratory)
         _check_blind(result, control=not audit.attack(named).needs.sees_model)
         runs.append(labelled)
         results.append(result)
-    return Bounded(attacks=tuple(results), bounds=tuple(_bounds(audit, named, runs, tables[0][0])))
+        exposures += _exposure(audit, named, result, most_exposed(table.ids, labelled))
+    bounds = tuple(_bounds(audit, named, runs, tables[0][0]))
+    return Bounded(attacks=tuple(results), bounds=bounds, exposed=_strongest(exposures))
+
+
+def _exposure(audit: Audit, named: NamedAttack, result: AttackResult, records: tuple[Exposed, ...]) -> list[Exposure]:
+    """Return what an attack on the outputs of the model says of records of the data; nothing for any other."""
+    if result.threat.access != "outputs" or result.family not in audit.sizes.candidates:
+        return []
+    if not audit.attack(named).needs.sees_model:
+        return []
+    return [
+        Exposure(
+            attack=result.attack,
+            run=result.run,
+            family=result.family,
+            auc=result.auc,
+            non_members=result.candidates - result.members,
+            records=records,
+        )
+    ]
+
+
+def _strongest(exposures: list[Exposure]) -> Exposure | None:
+    return max(exposures, key=lambda exposure: exposure.auc.value, default=None)
 
 
 def _check_blind(result: AttackResult, *, control: bool) -> None:
@@ -115,7 +145,8 @@ def _bounds(audit: Audit, named: NamedAttack, runs: list[LabelledScores], table:
     found = []
     for method, hypothesis, confidence, decides, plan in requests:
         chosen = FixedGuesses(guesses_in=plan.guesses_in, guesses_out=plan.guesses_out)
-        bound = bound_runs(planned_test(promise, method, hypothesis, confidence), method, runs, chosen)
+        tested = planned_test(promise, method, hypothesis, confidence, plan.error_rates)
+        bound = bound_runs(tested, method, runs, chosen)
         facts = {"attack": named.label, "threat": threat, "decides": decides, "exploratory": named.exploratory}
         found.append(bound.model_copy(update=facts | _of_one_step(promise, bound)))
     return found
