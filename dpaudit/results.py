@@ -235,7 +235,11 @@ class Measurement(Value):
 
 
 class ProbeResult(Value):
-    """One probe of one run, beside its baselines."""
+    """One probe of one run, beside its baselines.
+
+    private: the records it was fitted and tested on are as private as those trained on. No run trained on them, and no
+    epsilon covers what its scores tell of them; null = a probe that does not say.
+    """
 
     probe: str
     run: str
@@ -244,6 +248,7 @@ class ProbeResult(Value):
     train_size: int
     test_size: int
     detail: dict[str, float | int | str] = Field(default_factory=dict)
+    private: bool | None = None
 
 
 class RunSummary(Value):

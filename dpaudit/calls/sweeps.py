@@ -75,8 +75,8 @@ def sweep(
 ) -> Sweep:
     """Audit a recipe at every point of a grid, one run folder each, and compare those that finished.
 
-    over: values by key of the recipe, {"privacy.epsilon": [1, 8]}; overrides: the same at every point. out: where the run
-    folders and compare.html go, by default sweeps/NAME. executor: where points are worked on, by default one after the
+    over: values by key, {"privacy.epsilon": [1, 8]}; overrides: the same at every point. out: where the run folders
+    and compare.html go, by default sweeps/NAME. executor: where points are worked on, by default one after the
     other in this process; beside others a point has one thread. Called again it continues: what is finished is skipped.
     A point that fails stops no other. Raises InputError, before anything is trained, for a key or a value that the
     recipe refuses at any point.

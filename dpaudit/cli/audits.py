@@ -73,6 +73,7 @@ def run(  # noqa: PLR0913 (the options of a command)
     """Train, attack, bound, account, probe, report. Run again, it continues; exit code 3 if the promise fell.
 
     Example: dpaudit run quickstart --set privacy.epsilon=2 --out runs/epsilon-2
+
     Example: dpaudit run quickstart --attack ./mine.py:Mine --out runs/mine
     """
     from dpaudit.cli.forecast import check_options, show_forecast  # noqa: PLC0415 (imports stay lazy for --help)
@@ -119,7 +120,9 @@ def train(  # noqa: PLR0913 (the options of a command)
     """Plan and train every run of a recipe, and nothing more. Under torchrun, its processes share the work.
 
     Example: dpaudit train quickstart --out runs/mine
+
     Example: torchrun --nproc-per-node 4 -m dpaudit train quickstart
+
     Example: dpaudit train vip-paper --dry-run
     """
     from dpaudit.calls.verbs import train as call  # noqa: PLC0415 (imports stay lazy for --help)
@@ -175,6 +178,7 @@ def attack(  # noqa: PLR0913, PLR0917 (the options of a command)
     Or of one experiment in a folder of LiRA's layout (experiment-I_M/keep.npy and scores or logits), by all others.
 
     Example: dpaudit attack runs/quickstart --attack loss --set masks=32 --set label=loss-32
+
     Example: dpaudit attack exp/cifar10 --attack lira --target 3
     """
     if target is not None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dpaudit.bench.wrong import Wrong
     from dpaudit.dp.precision import Precision
 
-__all__ = ["app", "bench_rows", "bounds", "engine", "stacked", "pairs"]
+__all__ = ["app", "bench_rows", "bounds", "engine", "pairs", "stacked"]
 
 app = typer.Typer(help="Measure dpaudit's own claims.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -77,6 +77,7 @@ def engine(  # noqa: PLR0913, PLR0917 (the options of a command)
     of every step is looked for.
 
     Example: dpaudit bench engine mae-32 --json
+
     Example: dpaudit bench engine --device cuda --precision bf16
     """
     from dpaudit.bench.engine import bench_engine  # noqa: PLC0415 (imports torch)

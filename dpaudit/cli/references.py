@@ -45,6 +45,7 @@ def train_references(  # noqa: PLR0913 (the options of a command)
     machines that see the folder: each reference is trained once, and what a killed one held is taken by another.
 
     Example: dpaudit train-references mine.yaml --jobs 8
+
     Example: DPAUDIT_CACHE=/shared/pool dpaudit train-references mine.yaml --worker
     """
     from dpaudit.calls.verbs import train_references as call  # noqa: PLC0415 (imports stay lazy for --help)

@@ -54,6 +54,7 @@ def sweep(  # noqa: PLR0913 (the options of a command)
     A point that fails stops no other. Exit code 3 if a promise fell at any point, else 1 if a point failed.
 
     Example: dpaudit sweep quickstart --over privacy.epsilon=1,2,4,8 --over trainer.size=micro,nano --out sweeps/first
+
     Example: dpaudit sweep mine.yaml --over trainer=vip,dp-cap --dry-run
     """
     from dpaudit.calls.sweeps import grid, parse_axis  # noqa: PLC0415 (imports stay lazy for --help)

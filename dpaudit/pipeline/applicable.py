@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dpaudit.pipeline.audit import Audit, NamedAttack
     from dpaudit.plugins import Capability, Needs
 
-__all__ = ["check_applicable"]
+__all__ = ["check_applicable", "offers"]
 
 
 def check_applicable(audit: Audit, named: NamedAttack, placed: tuple[str, ...]) -> None:
@@ -23,7 +23,7 @@ def check_applicable(audit: Audit, named: NamedAttack, placed: tuple[str, ...]) 
     needs = audit.attack(named).needs
     audit.family(named, needs, placed)
     _check_counts(audit, named, needs)
-    lacking = [_words(kind) for kind in needs.capabilities if not isinstance(audit.trainer, kind)]
+    lacking = [offers(kind) for kind in needs.capabilities if not isinstance(audit.trainer, kind)]
     if lacking:
         trainer = audit.recipe.trainer.name
         raise _refusal(audit, named, f"an attack on what {trainer} offers: this one needs {', '.join(lacking)}")
@@ -52,7 +52,8 @@ def _refusal(audit: Audit, named: NamedAttack, expected: str) -> Exception:
     return audit.loaded.where.refusal(f"{named.field}.name", named.entry.name, expected)
 
 
-def _words(capability: Capability) -> str:
+def offers(capability: Capability) -> str:
+    """Return a capability in words: its name, or several of which one is enough."""
     kinds = capability if isinstance(capability, tuple) else (capability,)
     return " or ".join(kind.__name__ for kind in kinds)
 

@@ -10,7 +10,7 @@ from dpaudit.bounds.tradeoff import false_negative_rate
 from dpaudit.canaries import STEP_FAMILIES
 from dpaudit.discovery import configure
 from dpaudit.errors import InputError
-from dpaudit.pipeline.applicable import check_applicable
+from dpaudit.pipeline.applicable import check_applicable, offers
 from dpaudit.pipeline.audit import Audit, NamedAttack, Planned
 from dpaudit.pipeline.designs import Aim, plan_design
 from dpaudit.pipeline.hypotheses import CERTIFIED, REQUESTS, planned_test, promise_curve
@@ -24,6 +24,7 @@ from dpaudit.plugins import (
     NamesOptimisation,
     ReadsLogits,
     ReadsQuestions,
+    ReadsSpeech,
     ReadsText,
     ReadsTruth,
 )
@@ -183,13 +184,16 @@ def _check_probe(audit: Audit, index: int, entry: ProbeEntry) -> None:
     texts = isinstance(probe, ReadsText) and probe.reads_text
     logits = isinstance(probe, ReadsLogits) and probe.reads_logits
     truth = isinstance(probe, ReadsTruth) and probe.reads_truth
+    speech = probe.reads_speech if isinstance(probe, ReadsSpeech) else ()
     lacking = {
-        "no probe: the data set has no labels": audit.population.classes is None and not (asks or texts or truth),
+        "no probe: the data set has no labels": audit.population.classes is None and not (asks or texts or truth or speech),
         "another probe: of these data no truth is known": truth and not isinstance(audit.dataset, KnowsTruth),
         "another probe: the data set asks no questions": asks and not isinstance(audit.dataset, AsksQuestions),
         "another probe: this trainer does not classify": logits and not isinstance(trainer, Classifies),
         "another probe: this trainer does not embed text": texts and not isinstance(trainer, EmbedsText),
     }
+    for kind in speech:
+        lacking[f"another probe: this trainer does not offer {offers(kind)}"] = not isinstance(trainer, kind)
     for expected, lacks in lacking.items():
         if lacks:
             raise audit.loaded.where.refusal(f"probes.{index}.name", entry.name, expected)

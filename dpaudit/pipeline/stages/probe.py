@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dpaudit.discovery import configure
-from dpaudit.plugins import Classifies, EmbedsText, ProbeData, ReadsLogits, ReadsText
-from dpaudit.runs import write_atomically
+from dpaudit.plugins import Classifies, EmbedsText, ProbeData, ReadsLogits, ReadsSpeech, ReadsText
+from dpaudit.runs import content_key, write_atomically
 from dpaudit.training.attach import released_model
 from dpaudit.training.job import drawn_model, initial_model
+from dpaudit.training.kept_features import KeptFeatures, model_digest
 from dpaudit.training.non_private import non_private_twin
+from dpaudit.training.public_data import made_by_program
 from dpaudit.training.shared_space import TwoTowers
+from dpaudit.training.speech import Speaker
 from dpaudit.training.targets import classifier, embedder
 
 if TYPE_CHECKING:
@@ -35,12 +38,14 @@ def probe_run(audit: Audit, name: str, index: int, progress: Progress) -> list[P
     entry = audit.recipe.probes[index]
     probe = configure("probes", entry, audit.loaded.where.at(f"probes.{index}"))
     job, data = audit.job(name), probe_data(audit)
-    features = _features(probe, job, _models(audit, job, progress))
+    models = _models(audit, job, progress)
+    features = _features(probe, job, models, audit.path / "probes" / "features")
     with progress.task(f"probe {name} with {entry.label}", 1) as task:
         result = probe.measure(features, data, audit.public.child("probe", entry.label))
         task.advance(1)
     path = audit.path / "probes" / f"{name}-{entry.label}.json"
-    text = result.model_copy(update={"run": name, "probe": entry.label}).model_dump_json(indent=1)
+    known = {"run": name, "probe": entry.label, "private": not made_by_program(audit.dataset)}
+    text = result.model_copy(update=known).model_dump_json(indent=1)
     write_atomically(path, text.encode())
     return [path]
 
@@ -55,13 +60,31 @@ def _models(audit: Audit, job: Job, progress: Progress) -> dict[str, nn.Module]:
     return models | {"untrained": drawn_model(job).eval()}
 
 
-def _features(probe: Probe, job: Job, models: dict[str, nn.Module]) -> dict[str, Features]:
-    """Return what a probe reads of each model: features, beside those of raw pixels; or logits; or texts as well."""
-    if isinstance(probe, ReadsLogits) and probe.reads_logits and isinstance(job.trainer, Classifies):
-        return {name: classifier(job.trainer, model) for name, model in models.items()}
-    if isinstance(probe, ReadsText) and probe.reads_text and isinstance(job.trainer, EmbedsText):
-        return {name: TwoTowers(job.trainer, model) for name, model in models.items()}
-    return {name: embedder(job.trainer, model) for name, model in models.items()} | {"raw pixels": raw_pixels}
+def _features(probe: Probe, job: Job, models: dict[str, nn.Module], kept: Path) -> dict[str, Features]:
+    """Return what a probe reads of each model: features, beside those of raw pixels; or logits; or captions as well.
+
+    kept: the folder where features and logits are looked up, and kept.
+    """
+    trainer = job.trainer
+    if isinstance(probe, ReadsText) and probe.reads_text and isinstance(trainer, EmbedsText):
+        return {name: TwoTowers(trainer, model) for name, model in models.items()}
+    if isinstance(probe, ReadsLogits) and probe.reads_logits and isinstance(trainer, Classifies):
+        return {
+            name: KeptFeatures(classifier(trainer, model), kept, _key("logits", job, model))
+            for name, model in models.items()
+        }
+    read = {
+        name: KeptFeatures(embedder(trainer, model), kept, _key("features", job, model))
+        for name, model in models.items()
+    }
+    if isinstance(probe, ReadsSpeech) and probe.reads_speech:
+        return {name: Speaker(trainer, model, read[name]) for name, model in models.items()}
+    return {**read, "raw pixels": raw_pixels}
+
+
+def _key(what: str, job: Job, model: nn.Module) -> str:
+    """Return what tells features or logits from others: the trainer's options and the model's weights."""
+    return content_key(what, 1, repr(job.trainer), model_digest(model), str(job.device))
 
 
 def probe_data(audit: Audit) -> ProbeData:
