@@ -2,7 +2,7 @@
 
 Families of candidates:
   pool         real records of the audit pool, each in or out by its coin
-  inputs       inserted records (noise images, mislabelled or mis-captioned records)
+  inputs       inserted records (made-up pictures, wrong or odd annotations: docs/canaries.md)
   block        virtual records whose gradient is 10 C e_j on a block of coordinates appended to the parameters
   coordinates  virtual records whose gradient is 10 C e_k on real coordinates of every tensor
   steps        one record, in or out of each step by a coin of its own: the worst that a trainer can make of its bound
@@ -29,7 +29,16 @@ if TYPE_CHECKING:
 __all__ = ["FAMILIES", "INSERTS", "STEP_FAMILIES", "Coins", "Family", "InputKind", "draw_coins"]
 
 Family: TypeAlias = Literal["pool", "inputs", "block", "coordinates", "steps", "step_records"]
-InputKind: TypeAlias = Literal["noise", "mislabelled", "miscaptioned"]
+InputKind: TypeAlias = Literal[
+    "noise",
+    "mislabelled",
+    "miscaptioned",
+    "blank",
+    "out_of_distribution",
+    "gradient_max",
+    "new_token",
+    "high_entropy",
+]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 #: those with a coin for every step, each of which tests one step and not the run
 STEP_FAMILIES: frozenset[str] = frozenset({"steps", "step_records"})

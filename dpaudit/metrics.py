@@ -7,7 +7,7 @@ training run does not promise. Statements about epsilon are the business of `dpa
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import special
@@ -219,7 +219,7 @@ def _limits(successes: NDArray[np.float64], trials: int, tail: float) -> tuple[t
     return tuple(low.tolist()), tuple(high.tolist())
 
 
-def most_exposed(ids: NDArray[np.str_], labelled: LabelledScores, most: int = 10) -> tuple[Exposed, ...]:
+def most_exposed(ids: NDArray[Any], labelled: LabelledScores, most: int = 10) -> tuple[Exposed, ...]:
     """Return the members with the highest scores, each with the share of non-members below it; ties by id.
 
     >>> labelled = LabelledScores(scores=np.array([0.1, 0.9, 0.5, 0.2]), member=np.array([False, True, True, False]))

@@ -42,6 +42,8 @@ ENOUGH_POWER = 0.8
 _COARSE, _FINE = 24, 8
 #: by e-values these multiples of the guesses are tried that would be best if every run must refute
 _SHARES = (0.7, 1.0, 1.4)
+#: with fewer runs e-values are not tried: they would certify less
+_MANY_RUNS = 4
 _law = lru_cache(maxsize=4)(ideal_score_law)
 
 
@@ -144,7 +146,7 @@ def plan_guesses(  # noqa: PLR0913 (a design, and what it is asked)
     shares = _SHARES if guesses is None else (1.0,)
     choices = sorted({min(canaries, max(1, round(share * best))) for share in shares})
     ways: list[tuple[_EveryRun, int]] = [(_EveryRun(planned, design, half_noise), best)]
-    if isinstance(planned.test, JointCount) and runs > 1:
+    if isinstance(planned.test, JointCount) and runs >= _MANY_RUNS:
         ways += [(_ByEvidence(planned, design, half_noise), choice) for choice in choices]
 
     def worth(way: tuple[_EveryRun, int]) -> tuple[bool, float]:
@@ -156,7 +158,7 @@ def plan_guesses(  # noqa: PLR0913 (a design, and what it is asked)
     tests = (planned, *beside)
     expected = {test.family.hypothesis: way.expected(test, guesses) for test in tests}
     largest = {test.family.hypothesis: way.largest(test, guesses) for test in tests}
-    recursion = {test.family.hypothesis: quick.expected(_stand_in(test), guesses) for test in tests}
+    recursion = {planned.family.hypothesis: quick.expected(quick.planned, guesses)}
     return Plan(
         attack=attack,
         method=planned.test.method,

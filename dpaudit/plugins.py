@@ -57,7 +57,9 @@ __all__ = [
     "PerExampleTrainer",
     "Probe",
     "ProbeData",
+    "ReadsLabels",
     "ReadsLogits",
+    "ReadsMisdescriptions",
     "ReadsQuestions",
     "ReadsSpeech",
     "ReadsText",
@@ -538,6 +540,24 @@ class ReadsSpeech(Protocol):
     @property
     def reads_speech(self) -> tuple[Capability, ...]:
         """Return the protocols that the trainer must offer for it, of a tuple within one; none = it does not ask."""
+
+
+@runtime_checkable
+class ReadsLabels(Protocol):
+    """A capability of a probe of captions or texts: it needs labels as well, which all other probes are taken to."""
+
+    @property
+    def reads_labels(self) -> bool:
+        """Return whether it does."""
+
+
+@runtime_checkable
+class ReadsMisdescriptions(Protocol):
+    """A capability of a probe: it needs a data set that `Misdescribes`."""
+
+    @property
+    def reads_misdescriptions(self) -> bool:
+        """Return whether it does."""
 
 
 @runtime_checkable

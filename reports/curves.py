@@ -75,14 +75,14 @@ def spent(result: AuditResult, series: Series, name: str = "spent") -> Markup:
         axes.annotate(
             last,
             (series.x[-1], series.y[-1]),
-            xytext=(-2, -12),
+            xytext=(0, 6),
             textcoords="offset points",
             ha="right",
             color=svg.PROMISE,
         )
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.18 * max(series.y))
         axes.set_xlabel("step")
         axes.set_ylabel(f"ε at δ = {delta}")
 

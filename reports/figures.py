@@ -170,6 +170,8 @@ def _paint_bar(axes: Axes, row: int, bound: Bound, right: float) -> None:
         va="center",
         ha="right" if inside else "left",
         fontweight="bold" if standing(bound).decides else "normal",
+        bbox=None if inside else {"facecolor": svg.PAGE, "linewidth": 0, "pad": 1.5},
+        zorder=4,
     )
 
 

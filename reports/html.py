@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["environment", "write_page"]
 
 MOST_HISTOGRAMS = 6
+MOST_SILENT = 6  # bounds beside the verdict that refute nothing: more of them are only counted
 MOST_TRAINING = 4
 MOST_PROBES = 6
 SIGNS = {"VIOLATED": "✕", "UNSOUND": "!", "INCONCLUSIVE": "?", "CONSISTENT": "✓"}
@@ -167,10 +168,21 @@ def _by_quantity(result: AuditResult) -> list[tuple[str, list[tuple[str, Series]
     return list(found.items())
 
 
-def _bound_groups(result: AuditResult) -> list[tuple[Standing, list[Bound]]]:
+def _bound_groups(result: AuditResult) -> list[tuple[Standing, list[Bound], dict[str, int]]]:
+    """Return the bounds by standing: those with a row, and how many of each attack refuted nothing and have none."""
     ranked = by_standing(result.bounds)
+    silent = [bound for bound in ranked if bound.epsilon == 0 and not standing(bound).decides]
+    hidden = silent if len(silent) > MOST_SILENT else []
     groups = [(group, [bound for bound in ranked if standing(bound) is group]) for group in STANDINGS]
-    return [(group, bounds) for group, bounds in groups if bounds]
+    return [
+        (
+            group,
+            [bound for bound in bounds if bound not in hidden],
+            dict(Counter(bound.attack or bound.method for bound in bounds if bound in hidden)),
+        )
+        for group, bounds in groups
+        if bounds
+    ]
 
 
 def _attack_groups(result: AuditResult) -> list[tuple[str, list[AttackResult]]]:

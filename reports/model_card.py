@@ -14,6 +14,7 @@ from dpaudit.reports import foresight, headline, numbers
 from dpaudit.reports.beginning import beginning_line
 from dpaudit.reports.markdown import markdown_table, plain
 from dpaudit.reports.sheets import Sheet, sheets
+from dpaudit.reports.standing import standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -126,7 +127,14 @@ def _worst(result: AuditResult) -> list[Assumption]:
 
 
 def _tried(result: AuditResult) -> str:
-    told = [_tables(result, "attacks"), _tables(result, "bounds"), *map(plain, foresight.more_runs(result))]
+    telling = tuple(bound for bound in result.bounds if standing(bound).decides or bound.epsilon > 0)
+    silent = len(result.bounds) - len(telling)
+    told = [
+        _tables(result, "attacks"),
+        _tables(result.model_copy(update={"bounds": telling}), "bounds"),
+        f"{silent} more bounds refuted nothing." if silent else "",
+        *map(plain, foresight.more_runs(result)),
+    ]
     return "\n\n".join(part for part in told if part) or "No attack was judged."
 
 

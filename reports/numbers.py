@@ -134,4 +134,4 @@ def duration(seconds: float) -> str:
 
 
 def _is_share(metric: str) -> bool:
-    return "accuracy" in metric.lower() or "recall" in metric.lower()
+    return "accuracy" in metric.lower() or "recall" in metric.lower() or metric.startswith("R@")

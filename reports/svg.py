@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-__all__ = ["BAD", "INK", "MUTED", "PROMISE", "RULE", "SERIES", "draw"]
+__all__ = ["BAD", "INK", "MUTED", "PAGE", "PROMISE", "RULE", "SERIES", "draw"]
 
 #: placeholder colour -> what it means; each becomes the CSS variable named in `_VARIABLES`
-INK, MUTED, RULE, PROMISE, BAD = "#010101", "#010102", "#010103", "#010104", "#010105"
+INK, MUTED, RULE, PROMISE, BAD, PAGE = "#010101", "#010102", "#010103", "#010104", "#010105", "#010106"
 SERIES = ("#010111", "#010112", "#010113", "#010114", "#010115", "#010116")
 WIDTH = 5.2  # inches; about 500 px, and still readable when scaled down to a phone
-_VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", PROMISE: "promise", BAD: "bad"} | {
+_VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", PROMISE: "promise", BAD: "bad", PAGE: "page"} | {
     colour: f"c{number}" for number, colour in enumerate(SERIES, start=1)
 }
 _STYLE: dict[Any, Any] = {

@@ -21,10 +21,13 @@ from dpaudit.metrics import (
     clopper_pearson,
     coin_blindness,
     histograms,
+    most_exposed,
+    roc_bands,
     roc_curve,
     roc_series,
     tpr_at_fpr,
 )
+from dpaudit.results import Series
 from dpaudit.scores import LabelledScores, ScoreTable, ThreatModel
 
 if TYPE_CHECKING:
@@ -328,3 +331,28 @@ class TestAttackResult:
         assert result.coin_blindness_p is None
         assert result.exploratory
         assert result.model_validate_json(result.model_dump_json()) == result
+
+
+def test_roc_bands_cover_each_threshold_as_often_as_they_say() -> None:
+    """Null: at a threshold fixed beforehand both limits of the TPR, and the measured corner, hold at their level."""
+    rng, trials, members, others = np.random.default_rng(7), 2000, 40, 60
+    tpr, fpr = 0.3, 0.1
+    hits, accused = rng.binomial(members, tpr, trials), rng.binomial(others, fpr, trials)
+    roc = Series(name="r", x=tuple(accused / others), y=tuple(hits / members))
+    low, high, measured = roc_bands(roc, members, others)
+    covered = (np.array(low.y) <= tpr) & (tpr <= np.array(high.y))
+    corner = (np.array(measured.x) >= fpr) & (np.array(measured.y) >= 1 - tpr)
+    assert 0.95 <= covered.mean() < 0.99
+    assert 0.95 <= corner.mean() < 0.99
+    for place in range(3):
+        found = clopper_pearson(int(hits[place]), members)
+        assert (low.y[place], high.y[place]) == pytest.approx((found.low, found.high))
+
+
+def test_the_most_exposed_are_members_ranked_against_non_members() -> None:
+    labelled = LabelledScores(
+        scores=np.array([3.0, 2.0, 2.0, 9.0, 1.0, 2.5]), member=np.array([1, 1, 1, 0, 0, 0], dtype=bool)
+    )
+    found = most_exposed(np.array(["c", "b", "a", "x", "y", "z"]), labelled, 3)
+    assert [each.record for each in found] == ["c", "a", "b"]
+    assert [each.share_below for each in found] == pytest.approx([2 / 3, 1 / 3, 1 / 3])

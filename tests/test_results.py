@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import ValidationError
 
 from dpaudit.mechanism import Mechanism
+from dpaudit.reports.files import write_report
 from dpaudit.results import (
     Assumption,
     AttackResult,
@@ -28,6 +29,9 @@ from dpaudit.results import (
     Verdict,
 )
 from dpaudit.scores import ThreatModel
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MECHANISM = Mechanism(
     sampling="poisson",
@@ -225,3 +229,25 @@ def test_only_an_estimate_may_lack_a_confidence() -> None:
     for guarantee in ("certified", "under_independence"):
         with pytest.raises(ValidationError, match="needs a confidence"):
             Bound.model_validate(facts | {"guarantee": guarantee, "confidence": None})
+
+
+def test_results_of_before_are_read(tmp_path: Path) -> None:
+    """What was added since the first schema has a default, so a results.json of then is still a report."""
+    fields = audit_result().model_dump(mode="json")
+    added = {
+        "": ("spent", "exposed", "partial", "more_runs", "with_pretraining", "beginning"),
+        "attacks": ("roc_low", "roc_high", "measured"),
+        "assumptions": ("public",),
+        "bounds": ("one_step",),
+        "plans": ("expected", "largest", "hours"),
+        "pictures": ("said",),
+    }
+    for part, names in added.items():
+        for item in [fields] if not part else fields[part]:
+            for name in names:
+                del item[name]
+    del fields["promise"]["run"]
+    again = AuditResult.model_validate(fields)
+    assert again == audit_result()
+    written = write_report(again, tmp_path, tmp_path, public=False)
+    assert all(path.stat().st_size for path in written)

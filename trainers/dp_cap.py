@@ -197,7 +197,9 @@ class DPCap:
         read: dict[tuple[int, ...], str] = {}
         for row, caption in zip(rows.tolist(), captions, strict=True):
             if tuple(row) in read:
-                expected = f"text that reads otherwise than {read[tuple(row)]!r} by {self.tokenizer}, in {self.context} tokens"
+                expected = (
+                    f"text that reads otherwise than {read[tuple(row)]!r} by {self.tokenizer}, in {self.context} tokens"
+                )
                 raise InputError("caption", caption, expected)
             read[tuple(row)] = caption
         tokens = torch.from_numpy(rows).to(images.device)

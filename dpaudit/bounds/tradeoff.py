@@ -35,6 +35,9 @@ _MAX_EPSILON = 700.0  # e^700 is the last that a float holds; weaker grid points
 class TradeOff(Protocol):
     """A symmetric trade-off curve f."""
 
+    def __hash__(self) -> int:
+        """Return the same number for the same curve: what was computed for it is kept."""
+
     def inverse_blow_up(self, x: float) -> float:
         """Return the smallest false-positive rate at which the true-positive rate `x` is possible: f(1 - x)."""
 
@@ -216,7 +219,7 @@ class _Envelope:
     def delta_at(self, epsilon: float) -> float:
         """Return sup over a of 1 - f(a) - e^epsilon a: convex in e^epsilon, with the lines at its corners.
 
-        Below the first epsilon the other corner is its mirror image -epsilon, where delta is 1 - e^-epsilon (1 - delta).
+        Below the first epsilon the other corner is its mirror image, with delta 1 - e^-epsilon (1 - delta).
         """
         after = bisect_right(self.epsilons, -epsilon, key=operator.neg)  # epsilons fall
         if after == 0:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Kind", "check", "new"]
 
 Kind: TypeAlias = Literal["attack", "trainer", "probe"]
+_Checked: TypeAlias = Literal["attacks", "trainers", "probes"]
 _NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*\Z")
 
 
@@ -69,12 +70,12 @@ def check(name: str, options: Mapping[str, object] | None = None) -> tuple[Findi
     from dpaudit.conformance import check as examine  # noqa: PLC0415 (imports torch)
 
     entry = PlugInEntry.model_validate({"name": name, **(options or {})})
-    return examine(configure(_group(entry), entry))  # type: ignore[call-overload,no-any-return]  # one of three groups
+    return examine(configure(_group(entry), entry))
 
 
-def _group(entry: PlugInEntry) -> Group:
+def _group(entry: PlugInEntry) -> _Checked:
     """Return the group in which an entry names a plug-in: of several, attacks before trainers before probes."""
-    groups = tuple(cast("Group", f"{kind}s") for kind in get_args(Kind))
+    groups: tuple[_Checked, ...] = get_args(_Checked)
     if ":" not in entry.name:
         known = {each: [plug_in.name for plug_in in available(each)] for each in groups}
         found = [each for each in groups if entry.name in known[each]]
@@ -90,7 +91,7 @@ def _group(entry: PlugInEntry) -> Group:
             refusals.append(error)
             continue
         return each
-    raise min(refusals, key=lambda error: _lacking(error))
+    raise min(refusals, key=_lacking)
 
 
 def _lacking(error: DpauditError) -> int:

@@ -174,7 +174,7 @@ def _key(key: str) -> tuple[str, ...]:
 def _short(keys: Sequence[tuple[str, ...]]) -> list[str]:
     """Return the shortest tails of the keys that tell them apart."""
     for length in range(1, max(map(len, keys)) + 1):
-        names = ["-".join(key[-length:]) for key in keys]
+        names = ["-".join(key[-length:]).replace("_", "-") for key in keys]
         if len(set(names)) == len(names):
             return names
     raise InputError("--over", ".".join(keys[0]), "every key once")

@@ -46,6 +46,7 @@ def run(  # noqa: PLR0913 (the options of a command, each by its name)
     *,
     out: str | Path | None = None,
     overrides: Sequence[str] = (),
+    attacks: Sequence[str] = (),
     device: str | None = None,
     fresh: bool = False,
     executor: Executor | None = None,
@@ -54,11 +55,12 @@ def run(  # noqa: PLR0913 (the options of a command, each by its name)
     """Train, attack, bound, account, probe and report; return what was found. Continues a folder that was begun.
 
     recipe: a file, the name of a built-in one, or a run folder. overrides: "privacy.epsilon=4". out: the run folder, by
-    default runs/NAME. device: where to compute, in place of the recipe's: "auto", "cpu", "cuda", "cuda:1", "mps".
-    fresh: delete what an earlier recipe left there. executor: where references are trained, by default in one process
-    per core (`dpaudit.executors.Executor`). Raises DpauditError (see dpaudit.errors).
+    default runs/NAME. attacks: names to append to the recipe's, "./mine.py:Mine". device: where to compute, in place
+    of the recipe's: "auto", "cpu", "cuda", "cuda:1", "mps". fresh: delete what an earlier recipe left there. executor:
+    where references are trained, by default in one process per core (`dpaudit.executors.Executor`). Raises DpauditError
+    (see dpaudit.errors).
     """
-    audit = open_audit(recipe, out=out, overrides=overrides, device=device)
+    audit = open_audit(recipe, out=out, overrides=overrides, attacks=attacks, device=device)
     audit = audit if executor is None else audit.with_executor(executor)
     advance(audit, "report", fresh=fresh, progress=progress)
     return AuditResult.model_validate(read_json(audit.path / "results.json"))

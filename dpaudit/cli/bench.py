@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dpaudit.bench.wrong import Wrong
     from dpaudit.dp.precision import Precision
 
-__all__ = ["app", "bench_rows", "bounds", "engine", "pairs", "stacked"]
+__all__ = ["app", "bench_rows", "bounds", "engine", "joint", "pairs", "stacked"]
 
 app = typer.Typer(help="Measure dpaudit's own claims.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -151,7 +151,7 @@ def stacked(
 
 
 @app.command()
-def pairs(
+def pairs(  # noqa: PLR0913, PLR0917 (the options of a command)
     count: Annotated[int, typer.Option("--pairs", help="Pairs in the batch.")] = 64,
     embedding: Annotated[int, typer.Option(help="Width of the embedding.")] = 8,
     dual: Annotated[bool, typer.Option("--dual", help="A tower for each side of a pair, not one for both.")] = False,
@@ -182,6 +182,53 @@ def pairs(
         f"\n{found.pairs} pairs of 32 x 32 pixels, embedding {found.embedding}, {towers}, {found.rounds} rounds; "
         f"torch {found.machine['torch']}, threads {found.threads}"
     )
+
+
+@app.command()
+def joint(
+    audits: Annotated[int, typer.Option(help="Simulated audits of an ideal attack for each number of runs.")] = 200,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+    verbose: Verbose = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Measure what the joint test adds to the published recursion: in one run, with two rank groups, and in R runs.
+
+    Example: dpaudit bench joint --audits 1000
+    """
+    from dpaudit.bench.joint import bench_joint  # noqa: PLC0415 (imports stay lazy for --help)
+    from dpaudit.cli.tables import print_table  # noqa: PLC0415
+
+    measured = bench_joint(audits, progress=progress_for(quiet=quiet, verbose=verbose))
+    if as_json:
+        typer.echo(measured.model_dump_json(indent=1))
+        return
+    counts = [
+        [
+            f"{row.epsilon:g}",
+            str(row.canaries),
+            f"{row.correct} of {row.guesses}",
+            f"{row.recursion:.3f}",
+            f"{row.joint:.3f}",
+            f"{100 * (row.joint / row.recursion - 1):.1f} %",
+        ]
+        for row in measured.counts
+    ]
+    print_table([["epsilon", "canaries", "right", "recursion", "joint", "gain"], *counts])
+    two = measured.groups
+    typer.echo(f"\ntwo rank groups, {two.canaries} canaries, epsilon {two.epsilon:g}: {two.design}: {two.joint:.3f}\n")
+    runs = [
+        [
+            str(row.runs),
+            str(row.guesses),
+            f"{row.recursion:.2f}",
+            f"{row.every_run:.2f}",
+            f"{row.evidence:.2f}",
+            f"{row.planned:.2f}",
+        ]
+        for row in measured.runs
+    ]
+    print_table([["runs", "guesses", "recursion", "every run", "e-values", "planned"], *runs])
+    typer.echo(f"\nmedians of {measured.audits} ideal audits each, epsilon 8, 1000 canaries, 95 %, delta 1e-05, mu-GDP")
 
 
 def _error(value: float | None) -> str:

@@ -102,7 +102,7 @@ def _show(designs: Designs) -> None:
     typer.echo()
     print_table(_rows(designs))
     typer.echo()
-    for line in (*_verdict(designs), _hours(designs)):
+    for line in (*_verdict(designs), *_gain(designs), _hours(designs)):
         _say(line)
     typer.echo()
     for note in _NOTES:
@@ -164,6 +164,22 @@ def _verdict(designs: Designs) -> list[str]:
         least = min(plan.hours or 0.0 for plan in designs.plans)
         return [f"* best{within}: none; the least that a design costs is {least:.3g} h", *asked]
     return [f"* best{within}: {_words(designs.best, designs)}", *asked]
+
+
+def _gain(designs: Designs) -> list[str]:
+    """Say what the joint test adds to the recursion in the best design, under the hypothesis of both numbers."""
+    from dpaudit.reports.numbers import at_least  # noqa: PLC0415 (imports stay lazy for --help)
+
+    best = designs.best
+    if best is None or not best.by_recursion:
+        return []
+    hypothesis, before = next(iter(best.by_recursion.items()))
+    how = "every run must refute" if best.error_rates is None else "the runs' e-values are multiplied"
+    several = f" ({how})" if best.runs > 1 else ""
+    after = at_least(best.expected[hypothesis])
+    return [
+        f"test: {best.method}{several}, {after}; one-run-fdp on the same guesses: {at_least(before)} ({hypothesis})"
+    ]
 
 
 def _words(plan: Plan, designs: Designs) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dpaudit.cli.audits import (  # noqa: TC001 (typer reads them when it runs)
-    ExecutorName,
     Json,
     Measure,
     Overrides,
@@ -44,7 +43,9 @@ def sweep(  # noqa: PLR0913 (the options of a command)
         int,
         typer.Option("--jobs", "-j", min=1, help="Points at a time; beside others a point has one thread."),
     ] = 1,
-    executor: ExecutorName = "local",
+    executor: Annotated[
+        str, typer.Option("--executor", help="Where points are worked on: local processes, or ray (an extra).")
+    ] = "local",
     as_json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -114,7 +115,7 @@ def _show(found: Sweep, *, as_json: bool) -> None:
             typer.echo(f"failed: {each.point.name}: {each.reason}")
     if page is not None:
         typer.echo(f"\npage: {page}")
-    if len(found.outcomes) > 1:
+    if len(found.done) > 1:
         typer.echo(
             "Every point read the same records. Who releases one of these models because it did best pays for the "
             "others too: privacy.tuning_runs."

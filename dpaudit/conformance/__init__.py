@@ -1,9 +1,9 @@
 """What a plug-in owes, checked in seconds: on the command line as `dpaudit check`, and from pytest.
 
-    from dpaudit.conformance import check
+from dpaudit.conformance import check
 
-    def test_mine_conforms() -> None:
-        assert [str(found) for found in check(Mine()) if found.status == "failed"] == []
+def test_mine_conforms() -> None:
+    assert [str(found) for found in check(Mine()) if found.status == "failed"] == []
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ __all__ = ["check_attack"]
 
 _SURE, _BLIND = 0.999, 1e-3  # confidence of the interval of the AUC; least p-value of scores that know no coin
 _AUDITS, _GUESSES = 400, 32
+_TOGETHER = 4  # references are trained by fours, so that most attacks share them
 
 
 def check_attack(attack: Attack) -> tuple[Finding, ...]:
@@ -41,7 +42,7 @@ def check_attack(attack: Attack) -> tuple[Finding, ...]:
     needs = attack.needs
     if {"pool", "inputs"}.isdisjoint(needs.families):
         return _of_trace(attack, traced(needs.families[0]))
-    world = overfit(needs.references)
+    world = overfit(-(-needs.references // _TOGETHER) * _TOGETHER)
     _check_needs(attack, world)
     try:
         with _globals_from(1):
@@ -67,7 +68,9 @@ def _check_needs(attack: Attack, world: Overfit) -> None:
     needs = attack.needs
     lacking = [kind for kind in needs.capabilities if not isinstance(world.toy, kind)]
     if lacking:
-        raise InputError("capabilities", lacking, "what the suite's toy offers: loss, classes, captions, a shared space")
+        raise InputError(
+            "capabilities", lacking, "what the suite's toy offers: loss, classes, captions, a shared space"
+        )
     if needs.population > len(world.population):
         raise InputError("population", needs.population, f"at most {len(world.population)}, the suite's strangers")
 

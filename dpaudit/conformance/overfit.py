@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Overfit", "Watched", "overfit"]
 
-_STRANGERS, _STEPS = 96, 90
+_STRANGERS, _STEPS = 96, 140
 _ALLOWED = frozenset(name for name in vars(Target) if not name.startswith("_"))
 
 

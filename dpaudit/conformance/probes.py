@@ -11,7 +11,7 @@ from dpaudit.conformance.finding import Finding, asked, failed, passed, unclear
 from dpaudit.data.scenes.source import Scenes
 from dpaudit.errors import InputError
 from dpaudit.models.initialisation import seeded
-from dpaudit.plugins import ProbeData, ReadsQuestions, ReadsText, ReadsTruth
+from dpaudit.plugins import ProbeData, ReadsQuestions, ReadsSpeech, ReadsText, ReadsTruth
 from dpaudit.rng import Rng
 
 if TYPE_CHECKING:
@@ -26,7 +26,12 @@ __all__ = ["check_probe"]
 _TRAIN, _TEST, _SIDE = 160, 160, 8
 _RNG = Rng.from_seed(0).child("conformance")
 #: flag -> what such a probe needs, which these checks do not have
-_OTHERS = {"reads_text": ReadsText, "reads_truth": ReadsTruth, "reads_questions": ReadsQuestions}
+_OTHERS = {
+    "reads_text": ReadsText,
+    "reads_truth": ReadsTruth,
+    "reads_questions": ReadsQuestions,
+    "reads_speech": ReadsSpeech,
+}
 
 
 def check_probe(probe: Probe) -> tuple[Finding, ...]:

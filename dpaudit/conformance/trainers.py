@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["check_trainer"]
 
 _RECORDS, _STEPS, _CLIP = 5, 10, 1.0
-_ROUNDING = {"rtol": 1e-4, "atol": 1e-5}
 _RNG = Rng.from_seed(0).child("conformance")
 
 
@@ -62,7 +61,10 @@ def check_trainer(trainer: PerExampleTrainer | BatchTrainer) -> tuple[Finding, .
         checks += [("bounded sum", partial(_bounded, trainer=trainer, model=model, records=records))]
     checks += [
         ("gradients", lambda check: _reached(check, trainer, copy.deepcopy(model), records)),
-        *((f"sensitivity ({each})", partial(_sensitivity, trainer, model, records, each)) for each in _declared(trainer)),
+        *(
+            (f"sensitivity ({each})", partial(_sensitivity, trainer, model, records, each))
+            for each in _declared(trainer)
+        ),
         ("embed", lambda check: _embed(check, trainer, model, records)),
         ("optimizer", lambda check: _optimizer(check, trainer, copy.deepcopy(model))),
     ]
@@ -96,7 +98,9 @@ def _build(check: str, trainer: PerExampleTrainer | BatchTrainer, model: nn.Modu
     if changed:
         return failed(check, f"{changed[0]} differs between two builds from one rng (models.initialisation.seeded)")
     size = sum(parameter.numel() for parameter in trainable(model).values())
-    return passed(check, f"{size:,} trained parameters, the same twice") if size else failed(check, "nothing is trained")
+    return (
+        passed(check, f"{size:,} trained parameters, the same twice") if size else failed(check, "nothing is trained")
+    )
 
 
 def _collate(check: str, trainer: PerExampleTrainer | BatchTrainer, records: Examples) -> Finding:
@@ -104,7 +108,9 @@ def _collate(check: str, trainer: PerExampleTrainer | BatchTrainer, records: Exa
     whole, again = trainer.collate(records, rng), trainer.collate(records, rng)
     for name, tensor in whole.items():
         if len(tensor) != len(records):
-            return failed(check, f"{name} has {len(tensor)} rows of {len(records)} records: the first dimension is theirs")
+            return failed(
+                check, f"{name} has {len(tensor)} rows of {len(records)} records: the first dimension is theirs"
+            )
         if not torch.equal(tensor, again[name]):
             return failed(check, f"{name} differs between two calls with one rng: draw everything from it")
     for row in range(len(records)):
@@ -136,7 +142,7 @@ def _alone(check: str, *, trainer: PerExampleTrainer, model: nn.Module, records:
         rows = trainer.losses(model, trainer.collate(records, _RNG.child("collate")))
         for row in range(len(records)):
             changed = trainer.losses(model, trainer.collate(_with_others_changed(records, row), _RNG.child("collate")))
-            if not torch.allclose(changed[row], rows[row], **_ROUNDING):
+            if not _close(changed[row], rows[row]):
                 moved = float((changed[row] - rows[row]).abs())
                 return failed(check, f"the loss of record {row} moves by {moved:.2g} when only others change")
     return passed(check, "row i depends on record i alone")
@@ -159,9 +165,9 @@ def _engines(check: str, *, trainer: PerExampleTrainer, model: nn.Module, record
     except DpauditError as error:
         return unclear(check, f"bookkeeping refuses it, ask for privacy.engine: functional or loop ({error})")
     largest = max(float(each.abs().max()) for each in slow.values())
-    error = max(float((fast[name] - slow[name]).abs().max()) for name in slow)
-    words = f"bookkeeping differs from one record at a time by {error:.1e} (largest entry {largest:.1e})"
-    return passed(check, words) if error <= 1e-3 * largest else failed(check, words)
+    apart = max(float((fast[name] - slow[name]).abs().max()) for name in slow)
+    words = f"bookkeeping differs from one record at a time by {apart:.1e} (largest entry {largest:.1e})"
+    return passed(check, words) if apart <= 1e-3 * largest else failed(check, words)
 
 
 def _bounded(check: str, *, trainer: BatchTrainer, model: nn.Module, records: Examples) -> Finding:
@@ -174,11 +180,15 @@ def _bounded(check: str, *, trainer: BatchTrainer, model: nn.Module, records: Ex
     if any(not torch.equal(first[name], again[name]) for name in first):
         return failed(check, "it differs between two calls: draw in collate")
     turned = sums(records.take(np.arange(len(records))[::-1]), _CLIP)
-    if any(not torch.allclose(first[name], turned[name], **_ROUNDING) for name in first):
+    if any(not _close(first[name], turned[name]) for name in first):
         return failed(check, "it depends on the order of the records")
     for part, clip in ((records.take(slice(0, 1)), _CLIP), (records, math.inf)):
         sums(part, clip)
     return passed(check, "complete and finite for one record, for many, and unbounded; the order does not matter")
+
+
+def _close(first: Tensor, second: Tensor) -> bool:
+    return torch.allclose(first, second, rtol=1e-4, atol=1e-5)
 
 
 def _reached(check: str, trainer: PerExampleTrainer | BatchTrainer, model: nn.Module, records: Examples) -> Finding:
@@ -246,4 +256,6 @@ def _optimizer(check: str, trainer: PerExampleTrainer | BatchTrainer, model: nn.
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     if held != {id(parameter) for parameter in parameters}:
         return failed(check, f"it holds {len(held)} of {len(parameters)} trained tensors")
-    return passed(check, f"{type(optimizer).__name__}, learning rate {rates[0]:.3g} to {max(rates):.3g} of {_STEPS} steps")
+    return passed(
+        check, f"{type(optimizer).__name__}, learning rate {rates[0]:.3g} to {max(rates):.3g} of {_STEPS} steps"
+    )

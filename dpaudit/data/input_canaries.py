@@ -9,6 +9,7 @@ import numpy as np
 
 from dpaudit.data.annotations import annotations_of
 from dpaudit.data.examples import Examples
+from dpaudit.data.procedural.source import Procedural
 from dpaudit.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,17 +19,30 @@ if TYPE_CHECKING:
     from dpaudit.data.annotations import Source
     from dpaudit.rng import Rng
 
-__all__ = ["make_canaries"]
+__all__ = ["READS", "make_canaries"]
+
+#: what a trainer must read of a record, beside its image, for a canary of this kind to be unlike other records
+READS: dict[InputKind, str] = {
+    "mislabelled": "label",
+    "miscaptioned": "caption",
+    "new_token": "caption",
+    "high_entropy": "caption",
+}
+_COLOURS, _ODD = 1 << 24, 0x9E3779B1  # an odd step visits every colour once
+_LETTERS, _LETTERS_PER_WORD = "abcdefghijklmnopqrstuvwxyz", 7
 
 
 def make_canaries(kind: InputKind, count: int, source: Source, held_out: NDArray[np.str_], rng: Rng) -> Examples:
     """Return `count` records of one kind, ids "noise/0", "noise/1", ...
 
-    held_out: ids of records that are otherwise not trained on, (m,). noise: uniform random pixels, with the caption of
-    a random held-out record and a random label where the data have them. mislabelled: a held-out image with a wrong
-    label, uniform over the others. miscaptioned: a held-out image with a different caption of another held-out record,
-    of another class where there are classes. Images are never used twice.
-    Canary i depends on the key, the kind, the held-out ids and i: a larger count only appends.
+    held_out: ids of records that are otherwise not trained on, (m,). Made-up pictures have the caption of a random
+    held-out record and a random label where the data have them. noise: uniform random pixels, and what gradient_max
+    starts from. blank: one colour, each another. out_of_distribution: a picture of `procedural`. The others are
+    held-out images. mislabelled: with a wrong label, uniform over the others. miscaptioned: with a different caption of
+    another held-out record, of another class where there are classes. new_token: with as many made-up words as its own
+    caption has. high_entropy: with as many words drawn uniformly from all that the held-out captions use.
+    Images are never used twice. Canary i depends on the key, the kind, the held-out ids and i: a larger count only
+    appends.
 
     >>> from dpaudit.data.digits import Digits
     >>> from dpaudit.rng import Rng
@@ -40,19 +54,28 @@ def make_canaries(kind: InputKind, count: int, source: Source, held_out: NDArray
     rng = rng.child(kind)
     if count < 1:
         raise InputError("input canaries", count, f"at least 1 {kind} canary")
-    if kind == "noise":
-        return _noise(count, source, held_out, rng)
+    match kind:
+        case "noise" | "gradient_max":
+            return _made_up(kind, count, source, held_out, rng)
+        case "blank" | "out_of_distribution":
+            made = _made_up(kind, count, source, held_out, rng)
+            paint = _blank if kind == "blank" else _elsewhere
+            return dataclasses.replace(made, images=paint(made.images.shape, rng))
     if len(held_out) < count:
         raise InputError("input canaries", count, f"at most {len(held_out)} {kind} canaries, one per held-out record")
     order = rng.child("sources").numpy().permutation(len(held_out))
-    if kind == "mislabelled":
-        return _mislabelled(source, held_out[order[:count]], rng)
-    if kind == "miscaptioned":
-        return _miscaptioned(count, source, held_out[order], rng)
+    match kind:
+        case "mislabelled":
+            return _mislabelled(source, held_out[order[:count]], rng)
+        case "miscaptioned":
+            return _miscaptioned(count, source, held_out[order], rng)
+        case "new_token" | "high_entropy":
+            return _reworded(kind, count, source, held_out[order], rng)
     assert_never(kind)
 
 
-def _noise(count: int, source: Source, held_out: NDArray[np.str_], rng: Rng) -> Examples:
+def _made_up(kind: InputKind, count: int, source: Source, held_out: NDArray[np.str_], rng: Rng) -> Examples:
+    """Return noise with annotations."""
     known = annotations_of(source, held_out)
     shape = source[source.ids()[:1]].images.shape[1:]
     draws = [rng.child(number).numpy() for number in range(count)]
@@ -64,7 +87,43 @@ def _noise(count: int, source: Source, held_out: NDArray[np.str_], rng: Rng) -> 
         captions = tuple(known.captions[int(draw.integers(len(known.captions)))] for draw in draws)
     if source.classes is not None:
         labels = np.array([draw.integers(len(source.classes)) for draw in draws], dtype=np.int64)
-    return Examples(ids=_ids("noise", count), images=images, captions=captions, labels=labels)
+    return Examples(ids=_ids(kind, count), images=images, captions=captions, labels=labels)
+
+
+def _blank(shape: tuple[int, ...], rng: Rng) -> NDArray[np.uint8]:
+    """Return images of one colour, no two alike: two records with one image would be one person's."""
+    count, channels, *_ = shape
+    colours = (rng.child("colour").integer(24) + np.arange(count, dtype=np.int64) * _ODD) % _COLOURS
+    parts = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1).astype(np.uint8)
+    images = np.empty(shape, dtype=np.uint8)
+    images[:] = np.tile(parts, channels // 3)[:, :, None, None]
+    return images
+
+
+def _elsewhere(shape: tuple[int, ...], rng: Rng) -> NDArray[np.uint8]:
+    """Return pictures of formulas, leaves and coloured noise; two for each pair of images."""
+    count, channels, side, _ = shape
+    pictures = Procedural(size=count * channels // 3, image_size=side, seed=rng.child("pictures").integer(31))
+    return pictures[pictures.ids()].images.reshape(shape)
+
+
+def _reworded(kind: InputKind, count: int, source: Source, ordered: NDArray[np.str_], rng: Rng) -> Examples:
+    """`ordered`: all held-out ids, the first `count` of which lend their images; all lend their words."""
+    known = annotations_of(source, ordered)
+    if known.captions is None:
+        raise InputError("input canaries", kind, "data with captions")
+    vocabulary = sorted({word for caption in known.captions for word in caption.split()})
+    captions = []
+    for number in range(count):
+        draw, length = rng.child(number).numpy(), max(1, len(known.captions[number].split()))
+        if kind == "new_token":
+            letters = draw.integers(len(_LETTERS), size=(length, _LETTERS_PER_WORD))
+            words = ["".join(_LETTERS[each] for each in word) for word in letters.tolist()]
+        else:
+            words = [vocabulary[each] for each in draw.integers(len(vocabulary), size=length).tolist()]
+        captions.append(" ".join(words))
+    records = source[ordered[:count]]
+    return Examples(ids=_ids(kind, count), images=records.images, captions=tuple(captions), labels=records.labels)
 
 
 def _mislabelled(source: Source, chosen: NDArray[np.str_], rng: Rng) -> Examples:

@@ -3,7 +3,8 @@
 A virtual record's raw gradient is 10 C at one coordinate and 0 elsewhere, so clipping makes it exactly C. It is drawn
 by the same sampler class, clipped by the same function, summed, noised and divided with the real records.
 
-Family `block`: the coordinate is one of m that are appended to the parameters; the model is not touched.
+Family `block`: the coordinate is one of those that are appended to the parameters; the model is not touched. Several
+records may share one, or a record may be a direction of many (`Directions`), still of norm C.
 Family `coordinates`: the coordinate is one of the model's own; the record is added to the real gradient.
 """
 
@@ -26,11 +27,19 @@ if TYPE_CHECKING:
     from dpaudit.canaries import Family
     from dpaudit.rng import Rng
 
-__all__ = ["BLOCK", "GradientCanaries", "Placement", "block_placement", "coordinate_placement"]
+__all__ = [
+    "BLOCK",
+    "Directions",
+    "GradientCanaries",
+    "Placement",
+    "block_placement",
+    "coordinate_placement",
+    "hadamard_placement",
+    "sparse_sign_placement",
+]
 
 #: the appended tensor's name: no parameter can be called so, for attribute names hold no space
 BLOCK = "audit block"
-_RAW_NORM_IN_CLIPS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +82,102 @@ class Placement:
         return torch.from_numpy(self.positions[name]).to(tensor.device)
 
 
-def block_placement(size: int) -> Placement:
-    """Return `size` candidates on a block of coordinates of their own.
+@dataclass(frozen=True, kw_only=True)
+class Directions(Placement):
+    """Candidates whose gradient is a direction of length 1 on an appended block, times 10 C.
+
+    at: (m, s) coordinates of each candidate, all different; signs: (m, s) of +1 or -1; s is a power of 4, so that every
+    entry, sign / sqrt(s), and so the norm, are exact. size: coordinates of the block.
+    """
+
+    at: NDArray[np.int64]
+    signs: NDArray[np.float32]
+    size: int
+
+    def insert(self, sums: Gradients, values: Tensor) -> None:
+        """Add one value per candidate, (m,), along its direction, in place; append the block if it is not there."""
+        target = sums.setdefault(BLOCK, torch.zeros(self.size, dtype=values.dtype, device=values.device))
+        target.index_add_(0, self._coordinates(target).flatten(), (values[:, None] * self._weights(target)).flatten())
+
+    def read(self, gradients: Gradients) -> NDArray[np.float32]:
+        """Return the inner product with each candidate's direction, (m,)."""
+        block = gradients[BLOCK]
+        along = (block[self._coordinates(block)] * self._weights(block)).sum(dim=1)
+        return along.to(device="cpu", dtype=torch.float32).numpy()
+
+    def _coordinates(self, like: Tensor) -> Tensor:
+        return torch.from_numpy(self.at).to(like.device)
+
+    def _weights(self, like: Tensor) -> Tensor:
+        return torch.from_numpy(self.signs / np.float32(self.at.shape[1] ** 0.5)).to(like)
+
+
+def block_placement(size: int, per_coordinate: int = 1) -> Placement:
+    """Return `size` candidates on a block of coordinates of their own, so many on each.
+
+    Those who share a coordinate are in or out by coins of their own, and each is noise to the others' scores.
 
     >>> block_placement(3).ids.tolist()
     ['block:0', 'block:1', 'block:2']
     """
+    _check_block(size, per_coordinate)
+    if per_coordinate == 1:
+        return Placement(family="block", positions=_numbered(size))
+    at = np.arange(size, dtype=np.int64)[:, None] // per_coordinate
+    return Directions(
+        family="block",
+        positions=_numbered(size),
+        at=at,
+        signs=np.ones((size, 1), dtype=np.float32),
+        size=-(-size // per_coordinate),
+    )
+
+
+def hadamard_placement(size: int, spread: int) -> Placement:
+    """Return `size` candidates along orthogonal directions: Hadamard's rows on groups of `spread` coordinates.
+
+    As strong as one coordinate each where noise is what it says; unlike those, they see noise that coordinates share.
+    """
+    _check_block(size, 1, spread)
+    matrix = np.ones((1, 1), dtype=np.float32)
+    while len(matrix) < spread:
+        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+    number = np.arange(size, dtype=np.int64)
+    first = number // spread * spread
+    return Directions(
+        family="block",
+        positions=_numbered(size),
+        at=first[:, None] + np.arange(spread, dtype=np.int64),
+        signs=np.ascontiguousarray(matrix[number % spread]),
+        size=-(-size // spread) * spread,
+    )
+
+
+def sparse_sign_placement(size: int, spread: int, rng: Rng, per_coordinate: int = 1) -> Placement:
+    """Return `size` candidates along random signs on `spread` random coordinates of size / per_coordinate.
+
+    One coordinate of each of `spread` parts of the block, so that no direction has one twice. Directions meet, and each
+    is noise to the others' scores.
+    """
+    _check_block(size, per_coordinate, spread)
+    part = max(1, -(-size // (per_coordinate * spread)))
+    draw = rng.child("sparse sign").numpy()
+    at = draw.integers(part, size=(size, spread)) + np.arange(spread, dtype=np.int64) * part
+    signs = draw.integers(2, size=(size, spread)).astype(np.float32) * 2 - 1
+    return Directions(family="block", positions=_numbered(size), at=at, signs=signs, size=part * spread)
+
+
+def _numbered(size: int) -> dict[str, NDArray[np.int64]]:
+    return {BLOCK: np.arange(size, dtype=np.int64)}
+
+
+def _check_block(size: int, per_coordinate: int, spread: int = 1) -> None:
     if size < 1:
         raise InputError("canaries.block", size, "at least 1")
-    return Placement(family="block", positions={BLOCK: np.arange(size, dtype=np.int64)})
+    if per_coordinate < 1:
+        raise InputError("canaries.per_coordinate", per_coordinate, "at least 1")
+    if spread not in [4**power for power in range(8)]:
+        raise InputError("canaries.spread", spread, "a power of 4 up to 16384: every entry is then exact")
 
 
 def coordinate_placement(model: nn.Module, per_tensor: int, rng: Rng) -> Placement:
@@ -98,10 +194,14 @@ def coordinate_placement(model: nn.Module, per_tensor: int, rng: Rng) -> Placeme
 
 @dataclass(frozen=True)
 class GradientCanaries:
-    """A family of virtual records and who of them is in: `members` (m,), the coins in the order of `placement.ids`."""
+    """A family of virtual records and who of them is in: `members` (m,), the coins in the order of `placement.ids`.
+
+    raw_norm: of their gradients before they are clipped, in C.
+    """
 
     placement: Placement
     members: NDArray[np.bool_]
+    raw_norm: float = 10.0
 
     def __post_init__(self) -> None:
         if self.members.shape != (len(self.placement),) or self.members.dtype != np.bool_:
@@ -111,9 +211,9 @@ class GradientCanaries:
     def contribute(self, sums: Gradients, mask: NDArray[np.bool_], clip: float) -> None:
         """Add the clipped gradients of the members among `mask`, (m,), to the sums, in place.
 
-        The records' gradients are orthogonal, so one vector holds them all: entry j is record j's only entry.
+        A record's gradient is a number times its direction, of length 1: so the numbers are norms, and are clipped.
         """
         like = next(iter(sums.values()))
         drawn = torch.from_numpy(mask & self.members).to(like.device)
-        raw = drawn.to(torch.float32) * (_RAW_NORM_IN_CLIPS * clip)
+        raw = drawn.to(torch.float32) * (self.raw_norm * clip)
         self.placement.insert(sums, raw * clip_factors(raw.abs(), clip))

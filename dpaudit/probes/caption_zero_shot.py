@@ -54,6 +54,11 @@ class CaptionZeroShot:
         """Return that the trainer must know how likely a caption is, or choose one."""
         return (CaptionLikelihood,) if self.by == "likelihood" else (ChoosesCaption,)
 
+    @property
+    def reads_labels(self) -> bool:
+        """Return that `measure` compares with labels."""
+        return True
+
     def wordings(self, name: str) -> tuple[str, ...]:
         """Return the captions of one class, each once."""
         names = [part.strip() for part in name.split(",") if part.strip()]

@@ -69,9 +69,9 @@ class CaptionQuality:
         measurements, detail = [], {"references per image": float(np.mean([len(each) for each in references]))}
         for name, captions in said.items():
             judged = _judged([_plain(each) for each in captions], references)
-            scores = judged.scores(np.arange(len(references)))
-            detail |= {f"{metric} ({name})": scores[metric] for metric in _METRICS}
-            score = self._interval(judged, scores[self.metric], rng.child("resamples"))
+            values = {metric: judged.score(metric, np.arange(len(references))) for metric in _METRICS}
+            detail |= {f"{metric} ({name})": value for metric, value in values.items()}
+            score = self._interval(judged, values[self.metric], rng.child("resamples"))
             measurements.append(Measurement(features=name, score=score))
         return ProbeResult(
             probe="captions",
@@ -86,7 +86,7 @@ class CaptionQuality:
     def _interval(self, judged: _Judged, value: float, rng: Rng) -> Interval:
         """Return the bootstrap percentile interval over test images, which holds the value itself."""
         draws, count = rng.numpy(), len(judged.cider)
-        found = [judged.scores(draws.integers(count, size=count))[self.metric] for _ in range(self.resamples)]
+        found = [judged.score(self.metric, draws.integers(count, size=count)) for _ in range(self.resamples)]
         low, high = np.quantile(found, [(1 - self.confidence) / 2, (1 + self.confidence) / 2])
         return Interval(
             value=value, low=min(float(low), value), high=max(float(high), value), confidence=self.confidence
@@ -100,14 +100,16 @@ class _Judged(NamedTuple):
     tests: list[Any]
     references: list[Any]
 
-    def scores(self, rows: NDArray[np.int64]) -> dict[str, float]:
-        """Return the scores of these captions as a whole; a row may come several times."""
+    def score(self, metric: str, rows: NDArray[np.int64]) -> float:
+        """Return the score of these captions as a whole; a row may come several times."""
+        if metric == "CIDEr":
+            return float(self.cider[rows].mean())
         _, bleu = _library()
         scorer = bleu(n=4)
         scorer.ctest = [self.tests[row] for row in rows]
         scorer.crefs = [self.references[row] for row in rows]
         found, _ = scorer.compute_score(option="closest")
-        return {"CIDEr": float(self.cider[rows].mean()), "BLEU-4": float(found[3])}
+        return float(found[3])
 
 
 def _judged(captions: Sequence[str], references: Sequence[tuple[str, ...]]) -> _Judged:

@@ -53,6 +53,11 @@ class Compositional:
         """Return that the trainer must say how well an image and a caption match."""
         return ((EmbedsText, CaptionLikelihood),)
 
+    @property
+    def reads_misdescriptions(self) -> bool:
+        """Return whether the data set must know what to exchange."""
+        return self.exchanged != "order"
+
     def measure(self, features: Mapping[str, Speech], data: ProbeData, rng: Rng) -> ProbeResult:
         """Return how often the true caption wins, of every model, with the image and without."""
         pairs = self._pairs(data, rng)

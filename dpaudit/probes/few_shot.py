@@ -86,9 +86,7 @@ class FewShot:
             found.append((np.concatenate(rows), np.repeat(classes, self.shots)))
         return found
 
-    def _said(
-        self, x: NDArray[np.float64], y: NDArray[np.int64], test: NDArray[np.float64]
-    ) -> NDArray[np.int64]:
+    def _said(self, x: NDArray[np.float64], y: NDArray[np.int64], test: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the class of every test row after one drawing."""
         from sklearn.linear_model import LogisticRegression  # noqa: PLC0415  # sklearn takes a second to import
         from threadpoolctl import threadpool_limits  # noqa: PLC0415  # as above

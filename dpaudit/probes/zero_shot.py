@@ -49,6 +49,11 @@ class ZeroShot:
         """Return that `measure` takes unit vectors of images and texts."""
         return True
 
+    @property
+    def reads_labels(self) -> bool:
+        """Return that `measure` compares with labels."""
+        return True
+
     def prompts(self, classes: tuple[str, ...]) -> list[str]:
         """Return the captions of all classes, those of a class side by side."""
         return [template.replace(_PLACE, name) for name in classes for template in self.templates]

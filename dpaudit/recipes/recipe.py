@@ -93,8 +93,8 @@ class LoadedRecipe:
 def load_recipe(source: str | Path, overrides: Sequence[str] = (), attacks: Sequence[str] = ()) -> LoadedRecipe:
     """Return the recipe of a file or a built-in name, with `KEY=VALUE` overrides applied in order.
 
-    attacks: names to append to the recipe's own. An override of privacy.epsilon puts privacy.noise_multiplier aside, and the other way round. RecipeError names the
-    field, the value, what was expected, and the line or `--set`.
+    attacks: names to append to the recipe's. An override of privacy.epsilon puts privacy.noise_multiplier aside, and
+    the other way round. RecipeError names the field, the value, what was expected, and the line or `--set`.
 
     >>> loaded = load_recipe("quickstart", ["privacy.epsilon=4"])
     >>> loaded.recipe.privacy.epsilon, loaded.where("privacy.epsilon")

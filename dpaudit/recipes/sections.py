@@ -166,18 +166,36 @@ class InputCanaries(Section):
     noise: int = Field(default=0, ge=0)
     mislabelled: int = Field(default=0, ge=0)
     miscaptioned: int = Field(default=0, ge=0)
+    blank: int = Field(default=0, ge=0, description="pictures of one colour each")
+    out_of_distribution: int = Field(default=0, ge=0, description="pictures of formulas and leaves")
+    gradient_max: int = Field(default=0, ge=0, description="pictures made for a large gradient at public weights")
+    new_token: int = Field(default=0, ge=0, description="captions of made-up words")
+    high_entropy: int = Field(default=0, ge=0, description="captions of words drawn at random")
 
 
 class Canaries(Section):
     """What is inserted by fair coins."""
 
     block: int = Field(default=100_000, ge=0, description="gradient canaries on coordinates of their own")
+    directions: Literal["dirac", "hadamard", "sparse-sign"] = Field(
+        default="dirac", description="what the gradient of a block canary is: one coordinate, or many"
+    )
+    spread: int = Field(default=16, ge=4, description="coordinates of such a direction of many, a power of 4")
+    per_coordinate: int = Field(default=1, ge=1, description="block canaries for each coordinate of the block")
     coordinates: int = Field(default=0, ge=0, description="gradient canaries per tensor of the model")
     steps: Literal["worst-case", "record"] | None = Field(
         default=None, description="one record in or out of each step by its own coin; the weights then learn little"
     )
     inputs: InputCanaries = InputCanaries()
-    raw_norm: float = Field(default=10.0, gt=0, allow_inf_nan=False, description="their norm before clipping, in C")
+    raw_norm: float = Field(default=10.0, ge=1, allow_inf_nan=False, description="their norm before clipping, in C")
+
+    @model_validator(mode="after")
+    def _placed(self) -> Canaries:
+        if self.directions == "hadamard" and self.per_coordinate != 1:
+            raise InputError("canaries.per_coordinate", self.per_coordinate, "1 with hadamard, which are orthogonal")
+        if self.spread not in [4**power for power in range(1, 8)]:
+            raise InputError("canaries.spread", self.spread, "a power of 4 from 4 to 16384: every entry is then exact")
+        return self
 
     def gradient_families(self) -> tuple[Literal["block", "coordinates"], ...]:
         """Return the families of gradient canaries that a target carries if it clips."""

@@ -61,7 +61,8 @@ def _read(path: Path) -> NDArray[np.float32]:
     try:
         return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
     except (ValueError, EOFError) as error:
-        raise DamagedRunError(str(path), str(error), "features that a probe wrote; without the file it computes them again") from error
+        expected = "features that a probe wrote; without the file it computes them again"
+        raise DamagedRunError(str(path), str(error), expected) from error
 
 
 def _digest(values: NDArray[np.generic]) -> str:

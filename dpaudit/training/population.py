@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
+from dpaudit.canaries import InputKind
 from dpaudit.data.annotations import check_complete
 from dpaudit.data.cached import Cached
 from dpaudit.data.examples import concatenate
-from dpaudit.data.input_canaries import make_canaries
+from dpaudit.data.input_canaries import READS, make_canaries
 from dpaudit.data.pairs import Pairs
 from dpaudit.data.split import Split, split
 from dpaudit.data.with_canaries import WithCanaries
 from dpaudit.discovery import configure, find
+from dpaudit.errors import InputError
 from dpaudit.plugins import Classifies
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dpaudit.canaries import InputKind
     from dpaudit.data.examples import Examples
     from dpaudit.plugins import Dataset, Trainer
     from dpaudit.recipes.located import Where
@@ -162,7 +163,7 @@ def populate(loaded: LoadedRecipe, dataset: Dataset, trainer: Trainer, rng: Rng)
     )
     sources, roles = roles.pool[:inserted], replace(roles, pool=roles.pool[inserted:])
     cached = Cached(dataset)
-    canaries = _canaries(recipe, cached, sources, rng.child("canaries"))
+    canaries = _canaries(loaded, cached, sources, trainer, rng.child("canaries"))
     data: Dataset = cached if canaries is None else WithCanaries(cached, canaries)
     inputs = np.array([], dtype=np.str_) if canaries is None else canaries.ids
     return Population(data=data, split=roles, inputs=inputs, classes=dataset.classes)
@@ -184,16 +185,27 @@ def _training_only(recipe: Recipe, size: int) -> int | None:
     return limit - parts.audit_pool - parts.probe_train - parts.probe_test
 
 
-def _canaries(recipe: Recipe, dataset: Dataset, sources: NDArray[np.str_], rng: Rng) -> Examples | None:
-    made = [
-        make_canaries(kind, count, dataset, sources, rng.child(kind)) for kind, count in _kinds(recipe).items() if count
-    ]
-    return concatenate(made) if made else None
+def _canaries(
+    loaded: LoadedRecipe, dataset: Dataset, sources: NDArray[np.str_], trainer: Trainer, rng: Rng
+) -> Examples | None:
+    made = {
+        kind: make_canaries(kind, count, dataset, sources, rng.child(kind))
+        for kind, count in _kinds(loaded.recipe).items()
+        if count
+    }
+    if "gradient_max" in made:
+        from dpaudit.training.crafted import with_large_gradients  # noqa: PLC0415 (imports torch)
+
+        try:
+            made["gradient_max"] = with_large_gradients(trainer, made["gradient_max"], rng.child("gradient_max"))
+        except InputError as error:
+            raise loaded.where.refusal("canaries.inputs.gradient_max", error.value, error.expected) from None
+    return concatenate(list(made.values())) if made else None
 
 
 def _kinds(recipe: Recipe) -> dict[InputKind, int]:
     asked = recipe.canaries.inputs
-    return {"noise": asked.noise, "mislabelled": asked.mislabelled, "miscaptioned": asked.miscaptioned}
+    return {kind: getattr(asked, kind) for kind in get_args(InputKind)}
 
 
 def _check_classes(loaded: LoadedRecipe, dataset: Dataset, trainer: Trainer) -> None:
@@ -208,8 +220,7 @@ def _check_classes(loaded: LoadedRecipe, dataset: Dataset, trainer: Trainer) -> 
 
 
 def _check_modality(loaded: LoadedRecipe, trainer: Trainer) -> None:
-    reads: dict[InputKind, str] = {"mislabelled": "label", "miscaptioned": "caption"}
-    for kind, part in reads.items():
+    for kind, part in READS.items():
         count = _kinds(loaded.recipe)[kind]
         if count and part not in trainer.modality:
             expected = f"0: this trainer never reads a record's {part}, so such a canary would be an ordinary record"

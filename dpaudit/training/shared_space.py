@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dpaudit.data.examples import Examples
-    from dpaudit.plugins import EmbedsText
+    from dpaudit.plugins import EmbedsText, Features
 
 __all__ = ["TwoTowers"]
 
@@ -27,13 +27,19 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class TwoTowers:
-    """A `dpaudit.plugins.SharedSpace`: a trainer that embeds text, with one model of it."""
+    """A `dpaudit.plugins.SharedSpace`: a trainer that embeds text, with one model of it.
+
+    kept: where the vectors of images are taken from, None = computed each time.
+    """
 
     trainer: EmbedsText
     model: nn.Module
+    kept: Features | None = None
 
     def __call__(self, examples: Examples, /) -> NDArray[np.float32]:
         """Return unit vectors of images, (n, d)."""
+        if self.kept is not None:
+            return self.kept(examples)
         device = home(self.model)
         return in_batches(
             lambda part: self.trainer.image_vectors(self.model, torch.tensor(part.images, device=device)), examples

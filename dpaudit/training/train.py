@@ -7,7 +7,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dpaudit.dp.audit_block import GradientCanaries, Placement, block_placement, coordinate_placement
+from dpaudit.dp.audit_block import (
+    GradientCanaries,
+    Placement,
+    block_placement,
+    coordinate_placement,
+    hadamard_placement,
+    sparse_sign_placement,
+)
 from dpaudit.dp.clipping import clipping_rule
 from dpaudit.dp.engines import engine
 from dpaudit.dp.noise import Noise
@@ -47,6 +54,7 @@ if TYPE_CHECKING:
     from dpaudit.dp.tensors import Batch
     from dpaudit.mechanism import Adjacency
     from dpaudit.progress import Progress
+    from dpaudit.recipes.recipe import Canaries
     from dpaudit.rng import Rng
     from dpaudit.training.job import Job
 
@@ -114,10 +122,20 @@ def follow(job: Job) -> None:
 def _placements(job: Job, model: nn.Module) -> tuple[Placement, ...]:
     asked, rng = job.recipe.canaries, job.public.child("coordinates")
     made = {
-        "block": lambda: block_placement(asked.block),
+        "block": lambda: _block(asked, job.public.child("block")),
         "coordinates": lambda: coordinate_placement(model, asked.coordinates, rng),
     }
     return tuple(made[family]() for family in job.virtual_families())
+
+
+def _block(asked: Canaries, rng: Rng) -> Placement:
+    match asked.directions:
+        case "dirac":
+            return block_placement(asked.block, asked.per_coordinate)
+        case "hadamard":
+            return hadamard_placement(asked.block, asked.spread)
+        case "sparse-sign":
+            return sparse_sign_placement(asked.block, asked.spread, rng, asked.per_coordinate)
 
 
 def candidate_ids(job: Job, family: Family) -> NDArray[np.str_]:
@@ -272,7 +290,10 @@ def _dp_step(job: Job, placements: tuple[Placement, ...], seal: Seal) -> DpStep:
         members=job.population.members(coins),
         sampling=seal.root.child("sampling"),
         noise=seal.root.child("noise"),
-        canaries=tuple(GradientCanaries(placement, seal.coins.heads[placement.family]) for placement in placements),
+        canaries=tuple(
+            GradientCanaries(placement, seal.coins.heads[placement.family], job.recipe.canaries.raw_norm)
+            for placement in placements
+        ),
         secure=job.recipe.privacy.secure,
         processes=_processes(job),
     )

@@ -2,65 +2,104 @@
 
 from __future__ import annotations
 
-import re
-import shlex
+import os
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
-import typer
-from typer.main import get_command
 
-from dpaudit.cli.app import application, continuation
+from dpaudit.cli import app
+from dpaudit.cli.app import continuation
+from dpaudit.cli.spoken import examples, flags, parse, verbs
+from dpaudit.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     Cli = Callable[..., tuple[int, str, str]]
 
-
-def verbs(group: object = None, name: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
-    """Yield every verb that does something, with its words."""
-    group = get_command(application()) if group is None else group
-    inner = getattr(group, "commands", None)
-    if inner is None:
-        yield name, group
-        return
-    for word, command in inner.items():
-        yield from verbs(command, (*name, word))
+VERBS = verbs()
+#: verbs that show no progress: they answer from what is there, or in a moment
+AT_ONCE = {"account", "gate", "compare", "list", "show", "doctor", "new", "check"}
 
 
-VERBS = dict(verbs())
-
-
-def flags(command: object) -> set[str]:
-    return {name for parameter in command.params for name in parameter.opts}  # type: ignore[attr-defined]  # click's
-
-
-def examples(command: object) -> list[str]:
-    text = command.callback.__doc__ or ""  # type: ignore[attr-defined]  # click's
-    return [line.partition("Example: ")[2] or line.strip() for line in text.splitlines() if "dpaudit " in line
-            and (line.strip().startswith(("Example: ", "dpaudit ")))]
-
-
-def parse(line: str) -> None:
-    """Parse a line of a shell up to its first pipe or redirection, as the command line would; nothing is run."""
-    words = shlex.split(re.split(r"\s[|>&]|\s#", line)[0])
-    start = words.index("dpaudit")
-    command, name = get_command(application()), "dpaudit"
-    words = words[start + 1 :]
-    with typer.Context(command, info_name=name) as context:  # type: ignore[arg-type]  # typer's own group
-        while hasattr(command, "commands") and words:
-            command, words = command.commands[words[0]], words[1:]
-        command.make_context(name, list(words), parent=context)
-
-
-@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
-def test_every_verb_has_an_example_that_parses_and_prints_json(verb: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_an_example_that_parses_prints_json_and_says_more_or_less(verb: str) -> None:
     found = examples(VERBS[verb])
-    assert found, f"the help of {' '.join(verb)} has no example"
+    assert found, f"the help of {verb} has no example"
     for line in found:
-        assert f"dpaudit {' '.join(verb)}" in line
+        assert f"dpaudit {verb}" in line
         parse(line)
     assert "--json" in flags(VERBS[verb])
+    if verb not in AT_ONCE:
+        assert {"--quiet", "-q", "--verbose", "-v"} <= flags(VERBS[verb])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("dpaudit run", "Missing argument"),
+        ("dpaudit run quickstart --sett a=1", "No such option"),
+        ("dpaudit runn quickstart", "No such command"),
+        ("dpaudit sweep quickstart --jobs 0", "greater than or equal to 1"),
+        ("echo nothing", "dpaudit"),
+    ],
+)
+def test_an_example_that_does_not_parse_is_found(line: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse(line)
+
+
+def test_a_shell_line_is_parsed_up_to_its_pipe() -> None:
+    parse("DPAUDIT_CACHE=/x dpaudit show quickstart > mine.yaml   # copy it")
+    parse("torchrun --nproc-per-node 4 -m dpaudit train quickstart")
+    parse("cat guesses | dpaudit bound - --method betting --canaries 9 --delta 1e-5")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["/bin/dpaudit", "run", "a b.yaml", "--fresh"], "; this continues where it was: dpaudit run 'a b.yaml'"),
+        (["x/__main__.py", "train", "q"], "; this continues where it was: python -m dpaudit train q"),
+        (["dpaudit", "plan", "q"], ""),
+        (["dpaudit"], ""),
+    ],
+)
+def test_the_command_that_continues_is_printed_as_it_can_be_pasted(argv: list[str], said: str) -> None:
+    assert continuation(argv) == said
+
+
+def test_control_c_prints_the_command_that_continues(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(_: str | None) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app, "application", stopped)
+    code, out, err = cli("run", "quickstart", "--set", "privacy.epsilon=2", "--fresh")
+    assert (code, out) == (130, "")
+    assert err == "dpaudit: stopped; this continues where it was: dpaudit run quickstart --set privacy.epsilon=2\n"
+
+
+def test_verbose_shows_where_a_failure_came_from_and_quiet_beside_it_is_refused(cli: Cli) -> None:
+    code, _, err = cli("plan", "no-such-recipe", "-v")
+    assert code == 2
+    assert err.startswith("Traceback")
+    assert err.splitlines()[-1].startswith("dpaudit: recipe = 'no-such-recipe'")
+    code, _, err = cli("plan", "quickstart", "-v", "-q")
+    assert code == 2
+    assert err.endswith("dpaudit: --quiet = True: expected no --verbose beside it\n")
+    _, _, err = cli("plan", "no-such-recipe")
+    assert err.count("\n") == 1
+
+
+def test_completion_is_installed_and_completes_verbs(tmp_path: Path) -> None:
+    program = "import sys; sys.argv[0] = 'dpaudit'; from dpaudit.cli import main; main()"
+    command, here = [sys.executable, "-c", program], os.environ | {"HOME": str(tmp_path)}
+    install = [*command, "--install-completion", "bash"]
+    installed = subprocess.run(install, env=here, capture_output=True, text=True, check=True)
+    assert "installed" in installed.stdout
+    assert "_DPAUDIT_COMPLETE" in (tmp_path / ".bash_completions" / "dpaudit.sh").read_text()
+    asked = {"_DPAUDIT_COMPLETE": "complete_bash", "COMP_WORDS": "dpaudit swe", "COMP_CWORD": "1"}
+    answer = subprocess.run(command, env=here | asked, capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["sweep"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pytest
 
+from dpaudit.canaries import InputKind
 from dpaudit.data.csv import CsvPairs
 from dpaudit.data.digits import Digits
 from dpaudit.data.folder import ImageFolder
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dpaudit.canaries import InputKind
     from dpaudit.data.examples import Examples
 
 RNG = Rng.from_seed(5)
@@ -40,7 +40,7 @@ def origins(canaries: Examples) -> Examples:
     return held_out.take(np.array([by_image[image.tobytes()] for image in canaries.images]))
 
 
-@pytest.mark.parametrize("kind", ["noise", "mislabelled", "miscaptioned"])
+@pytest.mark.parametrize("kind", get_args(InputKind))
 def test_a_larger_count_only_appends(kind: InputKind) -> None:
     few, many = (make_canaries(kind, count, DIGITS, HELD_OUT, RNG) for count in (5, 40))
     head = many.take(slice(5))
@@ -70,6 +70,38 @@ def test_noise_is_uniform_in_pixels_labels_and_captions() -> None:
         ]
     )
     assert agree < 0.2
+
+
+def test_blank_images_have_one_colour_each_and_no_two_the_same() -> None:
+    made = make_canaries("blank", 400, DIGITS, HELD_OUT, RNG)
+    assert (made.images == made.images[:, :, :1, :1]).all()
+    assert len({image.tobytes() for image in made.images}) == 400
+    assert len(np.unique(made.images[:, 0, 0, 0])) > 100
+    assert made.captions is not None
+
+
+def test_pictures_from_elsewhere_are_neither_noise_nor_of_the_data() -> None:
+    made = make_canaries("out_of_distribution", 40, DIGITS, HELD_OUT, RNG)
+    assert made.images.shape == (40, 3, 8, 8)
+    assert len({image.tobytes() for image in made.images}) == 40
+    known = {image.tobytes() for image in DIGITS[DIGITS.ids()].images}
+    assert not known & {image.tobytes() for image in made.images}
+    assert {record[0] for record in made.ids.astype(str).tolist()} == {"o"}
+
+
+def test_new_tokens_are_in_no_caption_and_random_ones_are_in_some() -> None:
+    known = {word for caption in DIGITS[DIGITS.ids()].captions or () for word in caption.split()}
+    new = make_canaries("new_token", 60, DIGITS, HELD_OUT, RNG)
+    odd = make_canaries("high_entropy", 60, DIGITS, HELD_OUT, RNG)
+    for made in (new, odd):
+        real = origins(made)
+        assert len(set(real.ids.tolist())) == 60
+        assert np.array_equal(labels(made), labels(real))
+        pairs = zip(made.captions or (), real.captions or (), strict=True)
+        assert all(len(text.split()) == len(own.split()) for text, own in pairs)
+    assert not known & {word for caption in new.captions or () for word in caption.split()}
+    assert {word for caption in odd.captions or () for word in caption.split()} <= known
+    assert len(set(odd.captions or ())) > 50
 
 
 def test_mislabelled_are_real_images_with_every_wrong_label_alike() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dpaudit.models.captioner import SIZES, Captioner, caption_losses
-from dpaudit.models.generation import IGNORED, beam_search, greedy, token_log_likelihoods
+from dpaudit.models.generation import IGNORED, beam_search, greedy, greedy_among, token_log_likelihoods
 from dpaudit.models.initialisation import seeded
 from dpaudit.rng import Rng
 
@@ -91,6 +91,23 @@ def test_more_beams_find_captions_at_least_as_likely_here() -> None:
         gain.append(likelihood(model, image, many) - likelihood(model, image, few))
     assert min(gain) > -1e-5
     assert max(gain) > 1e-3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_among_captions_the_tree_is_walked_token_by_token(seed: int) -> None:
+    model, images = captioner(seed), pictures(8)
+    rows = [[START, 4, END], [START, 4, 3, END], [START, 4, 3, 5, END], [START, 5, 3, END], [START, 3, END]]
+    table = torch.tensor([[*row, *[0] * (5 - len(row))] for row in rows])
+    found = greedy_among(model, images, table)
+    for image, chosen in zip(images, found.tolist(), strict=True):
+        said, left = [START], rows
+        while len(left) > 1:
+            logits = model(image.unsqueeze(0), torch.tensor([said]))[0, -1]
+            said.append(max({row[len(said)] for row in left}, key=lambda token: float(logits[token])))
+            left = [row for row in left if row[: len(said)] == said]
+        assert rows[chosen] == left[0]
+    assert greedy_among(model, images, table[2:3]).tolist() == [0] * 8
 
 
 def _cut(row: list[int]) -> list[int]:

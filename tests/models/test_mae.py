@@ -127,6 +127,7 @@ def test_features_are_the_mean_patch_tokens_of_every_block() -> None:
     found = model.features(pictures)
     assert found.shape == (2, SIZES["micro"].depth * 64)
     torch.testing.assert_close(found, torch.cat([tokens[:, 1:].mean(dim=1) for tokens in kept], dim=1))
+    assert torch.equal(model.features(pictures, blocks=1), found[:, -model.size.width :])
 
 
 def test_initial_weights_come_from_the_key_alone_and_leave_the_global_generator() -> None:

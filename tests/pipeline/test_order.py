@@ -195,7 +195,7 @@ def test_references_and_several_targets(tmp_path: Path, tiny: tuple[str, ...]) -
         ("canaries.inputs.noise=61", r"canaries\.inputs = 61: expected at most the audit pool \(60 records\)"),
         ("canaries.inputs.mislabelled=3", r"canaries\.inputs\.mislabelled = 3: expected 0"),
         ("canaries.block=0", r"audit_block.*expected a run with candidates of block or coordinates"),
-        ("bounds.decide.0.method=guesswork", r"bounds\.decide\.0\.method = 'guesswork': expected one of one-run-fdp"),
+        ("bounds.decide.0.method=guesswork", r"bounds\.decide\.0\.method = 'guesswork': expected one of one-run-joint"),
         ("bounds.decide.0.method=clopper-pearson", r"expected a certified method"),
         ("data.split.audit_pool=5000", r"data\.limit = 400: expected at least 5140, the sum of data\.split"),
         ("trainer.size=huge", r"size = 'huge'"),

@@ -85,7 +85,7 @@ def test_defaults(write: Any) -> None:
     )
     assert (recipe.runs.count, recipe.runs.checkpoint_every, recipe.runs.trace) == (1, 25, "auto")
     assert recipe.attacks == (AttackEntry(name="audit_block"),)
-    assert recipe.bounds == Bounds(decide=(DecidingBound(attack="audit_block", method="one-run-fdp"),))
+    assert recipe.bounds == Bounds(decide=(DecidingBound(attack="audit_block", method="one-run-joint"),))
     assert recipe.bounds.decide[0].hypothesis == "promise"
     assert (recipe.probes, recipe.report.pictures, recipe.report.public) == ((), 8, False)
 

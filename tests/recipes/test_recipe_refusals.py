@@ -190,7 +190,8 @@ def test_bad_values_are_refused_at_their_line(write: Any, old: str, new: str, me
         ),
         (
             "attacks:\n  - name: loss\n    family: pol",
-            "attacks.0.family = 'pol': expected one of 'pool', 'inputs', 'block' or 'coordinates' (r.yaml:11)",
+            "attacks.0.family = 'pol': expected one of 'pool', 'inputs', 'block', 'coordinates', 'steps' or "
+            "'step_records' (r.yaml:11)",
         ),
         (
             "attacks:\n  - audit_block\n  - name: loss\n    family: pool",
@@ -215,7 +216,7 @@ def test_bad_values_are_refused_at_their_line(write: Any, old: str, new: str, me
         ),
         (
             "bounds:\n  also:\n    - attack: audit_block",
-            "bounds.also.0 = 'audit_block one-run-fdp promise': expected each bound once; bounds.decide.0 is the same "
+            "bounds.also.0 = 'audit_block one-run-joint promise': expected each bound once; bounds.decide.0 is the same "
             "(r.yaml:11)",
         ),
         (

@@ -50,7 +50,7 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def samples() -> dict[str, AuditResult]:
     """Sample results by name: the four verdicts, partial, unpromised."""
     consistent = _consistent()

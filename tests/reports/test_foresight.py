@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dpaudit.reports.foresight import expected, hypotheses, more_runs
 from dpaudit.reports.files import write_report
+from dpaudit.reports.foresight import expected, hypotheses, more_runs
 
 if TYPE_CHECKING:
     from pathlib import Path

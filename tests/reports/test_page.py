@@ -137,6 +137,63 @@ def test_what_is_not_certified_is_never_shown_as_certified(
     assert "only if canaries do not interact" in table[conditional:]
 
 
+def test_many_bounds_that_refute_nothing_are_counted_not_listed(
+    samples: dict[str, AuditResult], pictures: Path, tmp_path: Path
+) -> None:
+    base = samples["consistent"]
+    zero = base.bounds[2].model_copy(update={"epsilon": 0.0, "attack": "loss"})
+    many = base.model_copy(
+        update={"bounds": (*base.bounds, *(zero.model_copy(update={"note": str(k)}) for k in range(20)))}
+    )
+    text = Outline(page(many, pictures, tmp_path)).text
+    assert "20 more refuted nothing (ε = 0): loss (20)" in text
+    assert "more refuted nothing" not in Outline(page(base, pictures, tmp_path)).text
+    with (tmp_path / "tables" / "bounds.csv").open(newline="", encoding="utf-8") as stream:
+        assert len(list(csv.DictReader(stream))) == len(base.bounds)
+
+
+def test_a_step_audit_is_told_from_attacks_on_the_run(
+    samples: dict[str, AuditResult], pictures: Path, tmp_path: Path
+) -> None:
+    base = samples["consistent"]
+    steps = base.attacks[0].model_copy(update={"attack": "step_audit", "family": "steps"})
+    bound = base.bounds[0].model_copy(update={"attack": "step_audit", "one_step": True})
+    result = base.model_copy(update={"attacks": (steps, *base.attacks[1:]), "bounds": (bound, *base.bounds[1:])})
+    text = Outline(page(result, pictures, tmp_path)).text
+    assert "A step audit speaks of single training steps." in text
+    assert "tests one step" in text
+    trade_off = text[text.index("The promise against what was measured") :]
+    assert "Curves of a step audit tell steps apart" in text
+    only = result.model_copy(update={"attacks": (steps,)})
+    alone = page(only, pictures, tmp_path)
+    assert "no attack on the whole run was measured" in alone
+    assert "most that the promise allows" not in alone
+    assert "step_audit on" not in trade_off[: trade_off.index("Scores of members")]
+
+
+def test_the_sections_stand_in_the_order_of_a_reader(
+    samples: dict[str, AuditResult], pictures: Path, tmp_path: Path
+) -> None:
+    text = page(samples["consistent"], pictures, tmp_path)
+    named = re.findall(r'<h2 id="([a-z-]+)"', text)
+    assert named == [
+        *("verdict", "assumptions", "attacks", "bounds", "curves", "trade-off", "histograms", "accountants"),
+        *("training", "exposed", "utility", "pictures", "plan", "reproduce", "missing"),
+    ]
+    assert set(re.findall(r'href="#([a-z-]+)"', text)) == set(named) - {"verdict"}
+
+
+def test_the_twin_without_noise_is_named_by_its_epsilon(
+    samples: dict[str, AuditResult], pictures: Path, tmp_path: Path
+) -> None:
+    base = samples["consistent"]
+    probe = base.probes[0]
+    twin = probe.measurements[1].model_copy(update={"features": "non-private"})
+    told = probe.model_copy(update={"measurements": (probe.measurements[0], twin)})
+    text = Outline(page(base.model_copy(update={"probes": (told,)}), pictures, tmp_path)).text
+    assert text.count("non-private, ε = ∞") >= 3
+
+
 def test_markup_in_names_is_escaped(samples: dict[str, AuditResult], pictures: Path, tmp_path: Path) -> None:
     result = samples["consistent"].model_copy(update={"title": "<script>alert(1)</script>"})
     text = page(result, pictures, tmp_path)

@@ -55,6 +55,7 @@ def test_options_are_validated_from_plain_values() -> None:
     [
         ("size", {"size": "smal"}, "nearest: small"),
         ("size", {"size": "zzz"}, "micro, mini, nano, tiny, small, base, large"),
+        ("feature_blocks", {"feature_blocks": 4}, "at most 3"),
         ("image_size", {"image_size": 18}, "multiple of patch_size = 4"),
         ("image_size", {"image_size": -16}, "positive multiple"),
         ("patch_size", {"patch_size": -4}, "positive"),
@@ -254,3 +255,4 @@ def test_embeddings_take_uint8_and_do_not_depend_on_batch_mates() -> None:
     assert features.shape == (4, 3 * 64)
     torch.testing.assert_close(trainer.embed(model, images[2:3]), features[2:3])
     assert features.std(dim=0).min() > 0
+    torch.testing.assert_close(ViP(feature_blocks=1).embed(model, images), features[:, -64:])

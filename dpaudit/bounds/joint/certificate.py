@@ -116,7 +116,7 @@ class Certificate:
 def certify(
     box: Box, epsilons: NDArray[np.float64], prices: NDArray[np.float64], flows: NDArray[np.float64]
 ) -> Certificate:
-    """Return the certificate of prices, (L,), and flows, (L, edges), made allowed first: prices >= 0, flows in [0, price].
+    """Return the certificate of prices, (L,), and flows, (L, edges), first made allowed: 0 <= flow <= price.
 
     >>> box = Box(canaries=2, sizes=(2,), last=(2,))
     >>> certificate = certify(box, np.array([0.0]), np.array([1.0]), np.array([[0.5, 0.25]]))

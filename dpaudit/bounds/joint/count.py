@@ -63,7 +63,7 @@ class JointCount:
         """Return whether the run refutes `curve` at `level`; no program is solved where the recursion is far above."""
         if _RECURSION.refutes(curve, run, level):
             return True
-        if not _RECURSION.refutes(curve, run, min(1.0, _HOPELESS * level)):
+        if _HOPELESS * level < 1 and not _RECURSION.refutes(curve, run, _HOPELESS * level):
             return False
         certificate = _certificate(run.canaries, run.guesses, run.correct, curve)
         return certificate is not None and _chance(certificate, run, curve) <= level

@@ -1,4 +1,4 @@
-"""E-values of a run's errors: how much a run speaks against a curve, multiplied over runs (docs/statistics/joint-bound.md).
+"""E-values of a run's errors: how much it speaks against a curve (docs/statistics/joint-bound.md).
 
 With a certificate's cover C and a floor that keeps floor + C(e) at or above 0,
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import gammaln
@@ -32,7 +32,7 @@ __all__ = ["Evidence", "best_evidence", "expected_errors"]
 
 _ROUNDING = 1e-9
 _POINTS = 12
-_TANGENTS = np.geomspace(1e-3, 3e4, 90)
+_TANGENTS = np.geomspace(1e-3, 3e4, 84)
 _LIKELY = 1e-7  # errors less likely than this under the expected law are kept at 0 or above, nothing more
 
 
@@ -48,9 +48,9 @@ class Evidence:
     growth: float
 
     def value(self, errors: int, curve: TradeOff) -> float:
-        """Return the e-value of so many errors against `curve`; beyond the box the cover is 0."""
+        """Return the e-value of so many errors against `curve`; beyond the box the cover is 0, and less is allowed."""
         cover = self.certificate.cover
-        earned = self.floor + (float(cover[errors]) if errors < len(cover) else 0.0)
+        earned = self.floor + float(cover[errors] if errors < len(cover) else min(0.0, cover[-1]))
         total = (self.floor + self.certificate.price(curve)) * (1 + _ROUNDING)
         return max(0.0, earned) / total if total > 0 else 1.0
 
@@ -116,7 +116,7 @@ class _Program:
         self.logs = slice(self.values.stop, self.values.stop + len(likely))
         self.width = self.logs.stop
 
-    def equalities(self, deltas: NDArray[np.float64]) -> tuple[object, NDArray[np.float64]]:
+    def equalities(self, deltas: NDArray[np.float64]) -> tuple[Any, NDArray[np.float64]]:
         """Return E = floor + cover at every node, and floor + price = 1."""
         from scipy.sparse import csr_array  # noqa: PLC0415
 
@@ -138,7 +138,7 @@ class _Program:
         )
         return matrix, np.append(np.zeros(nodes), 1.0)
 
-    def inequalities(self) -> tuple[object, NDArray[np.float64]]:
+    def inequalities(self) -> tuple[Any, NDArray[np.float64]]:
         """Return flow <= price, log E below its tangents, log x + (E - x) / x, and E that falls with the errors."""
         from scipy.sparse import csr_array  # noqa: PLC0415
 
@@ -154,7 +154,14 @@ class _Program:
         columns = [self.flows.start + flow, self.prices.start + flow // edges]
         columns += [self.logs.start + of_node, self.values.start + self._likely[of_node]]
         columns += [node + 1, node]
-        values = [np.ones(count), -np.ones(count), np.ones(len(tangent)), -1 / at, np.ones(len(node)), -np.ones(len(node))]
+        values = [
+            np.ones(count),
+            -np.ones(count),
+            np.ones(len(tangent)),
+            -1 / at,
+            np.ones(len(node)),
+            -np.ones(len(node)),
+        ]
         matrix = csr_array(
             (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))),
             shape=(count + len(tangent) + len(node), self.width),

@@ -11,7 +11,7 @@ a box that is too small or a grid that is too coarse makes a bound weaker, never
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,31 +36,33 @@ def box_around(canaries: int, sizes: tuple[int, ...], errors: tuple[int, ...]) -
     """Return the box that holds `errors` with a margin: the worst law lives on its outer counts as well.
 
     >>> box_around(1000, (150,), (3,)).last
-    (25,)
+    (26,)
     """
     last = (min(size, wrong + 16 + round(4 * math.sqrt(wrong))) for size, wrong in zip(sizes, errors, strict=True))
     return Box(canaries=canaries, sizes=sizes, last=tuple(last))
 
 
-def best_certificate(box: Box, reward: NDArray[np.float64], curve: TradeOff) -> Certificate | None:
-    """Return the certificate that bounds `reward`, of the box's shape, best under `curve`; None if it is too large.
+def best_certificate(
+    box: Box, reward: NDArray[np.float64], curve: TradeOff, *, terms: int = MOST_TERMS
+) -> Certificate | None:
+    """Return the certificate that bounds `reward`, of the box's shape, best under `curve`; None above so many terms.
 
     Solved on a first grid of epsilons, and again on one around those that had a price.
     """
     edges = len(box.edges[0])
-    if not is_solved(box):
+    if not is_solved(box, terms):
         return None
     found = _solved(box, reward, curve, epsilon_grid(curve, box.canaries, _FIRST_POINTS))
-    second = _around_prices(found, min(_POINTS, MOST_TERMS // max(1, edges)))
+    second = _around_prices(found, min(_POINTS, terms // max(1, edges)))
     if second is None:
         return found
     refined = _solved(box, reward, curve, second)
     return min((found, refined), key=lambda certificate: certificate.most(reward, curve))
 
 
-def is_solved(box: Box) -> bool:
+def is_solved(box: Box, terms: int = MOST_TERMS) -> bool:
     """Return whether the program of a box is small enough to be solved."""
-    return _FIRST_POINTS * len(box.edges[0]) <= MOST_TERMS
+    return _FIRST_POINTS * len(box.edges[0]) <= terms
 
 
 def epsilon_grid(curve: TradeOff, canaries: int, points: int) -> NDArray[np.float64]:
@@ -110,7 +112,7 @@ def _solved(box: Box, reward: NDArray[np.float64], curve: TradeOff, epsilons: ND
     rows = [term, term, term, len(term) + level, np.full(nodes, len(term) + levels)]
     columns = [source[edge], target[edge], nodes + term, nodes + term, np.arange(nodes)]
     values = [right[edge] / m, -np.exp(epsilons)[level] * wrong[edge] / m, -ones, ones, np.ones(nodes)]
-    matrix = csr_array(
+    matrix: Any = csr_array(
         (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))),
         shape=(len(term) + levels + 1, nodes + len(term)),
     )

@@ -23,9 +23,10 @@ __all__ = ["ErrorRates", "evidence_p_value", "largest_by_evidence"]
 
 Curve = TypeVar("Curve", bound="TradeOff")
 
-#: where e-values are made, as multiples of what the weaker test would certify; between two the upper one's is used
-_ANCHORS = (0.4, 0.55, 0.7, 0.8, 0.88, 0.94, 1.0, 1.06, 1.12, 1.18, 1.25, 1.35, 1.5, 1.7, 2.0, 2.5, 3.0)
-#: the part of log(1 / alpha) that runs as promised must earn; where they would not, e-values are made for half the noise
+#: where e-values are made, as multiples of what R runs with expected counts would certify if each had to refute, which
+#: is near the truth; between two the upper one's is used
+_ANCHORS = (0.5, 0.7, 0.8, 0.84, 0.87, 0.9, 0.92, 0.94, 0.96, 0.98, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0)
+#: the part of log(1 / alpha) that runs as promised must earn; beyond, e-values are made for half the noise
 _WITHIN_REACH = 0.5
 
 

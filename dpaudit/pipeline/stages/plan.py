@@ -8,26 +8,15 @@ import numpy as np
 
 from dpaudit.bounds.tradeoff import false_negative_rate
 from dpaudit.canaries import STEP_FAMILIES
-from dpaudit.discovery import configure
 from dpaudit.errors import InputError
-from dpaudit.pipeline.applicable import check_applicable, offers
+from dpaudit.pipeline.applicable import check_applicable
+from dpaudit.pipeline.applicable_probes import check_probe_applicable
 from dpaudit.pipeline.audit import Audit, NamedAttack, Planned
 from dpaudit.pipeline.designs import Aim, plan_design
 from dpaudit.pipeline.hypotheses import CERTIFIED, REQUESTS, planned_test, promise_curve
 from dpaudit.pipeline.promises import recipe_mechanism, recipe_promise, step_promise
 from dpaudit.pipeline.whole_batches import check_whole_batches, remarked
-from dpaudit.plugins import (
-    AsksQuestions,
-    Classifies,
-    EmbedsText,
-    KnowsTruth,
-    NamesOptimisation,
-    ReadsLogits,
-    ReadsQuestions,
-    ReadsSpeech,
-    ReadsText,
-    ReadsTruth,
-)
+from dpaudit.plugins import NamesOptimisation
 from dpaudit.recipes.recipe import BoundRequest
 from dpaudit.results import Plan, Promise, Series
 from dpaudit.runs import write_atomically
@@ -36,7 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dpaudit.mechanism import Mechanism
-    from dpaudit.recipes.recipe import ProbeEntry
 
 __all__ = ["check_attack", "deciding_aims", "plan_audit", "plan_for", "preflight", "promise_tested", "promised"]
 
@@ -64,7 +52,7 @@ def preflight(audit: Audit) -> Planned:
     for named in audit.attacks:
         check_attack(audit, named, undecided.mechanism)
     for index, entry in enumerate(audit.recipe.probes):
-        _check_probe(audit, index, entry)
+        check_probe_applicable(audit, index, entry)
     audit.population.read_through(audit.trainer.modality)
     _check_collate(audit)
     aims, runs = deciding_aims(audit, undecided), audit.recipe.runs.count
@@ -176,27 +164,6 @@ def _check_precision(audit: Audit) -> None:
     if precision == "bf16" and engine == "functional" and audit.device.type == "cpu":
         expected = "float32, or privacy.engine bookkeeping: torch.func cannot mix the two types on a CPU"
         raise audit.loaded.where.refusal("compute.precision", precision, expected)
-
-
-def _check_probe(audit: Audit, index: int, entry: ProbeEntry) -> None:
-    probe, trainer = configure("probes", entry, audit.loaded.where.at(f"probes.{index}")), audit.trainer
-    asks = isinstance(probe, ReadsQuestions) and probe.reads_questions
-    texts = isinstance(probe, ReadsText) and probe.reads_text
-    logits = isinstance(probe, ReadsLogits) and probe.reads_logits
-    truth = isinstance(probe, ReadsTruth) and probe.reads_truth
-    speech = probe.reads_speech if isinstance(probe, ReadsSpeech) else ()
-    lacking = {
-        "no probe: the data set has no labels": audit.population.classes is None and not (asks or texts or truth or speech),
-        "another probe: of these data no truth is known": truth and not isinstance(audit.dataset, KnowsTruth),
-        "another probe: the data set asks no questions": asks and not isinstance(audit.dataset, AsksQuestions),
-        "another probe: this trainer does not classify": logits and not isinstance(trainer, Classifies),
-        "another probe: this trainer does not embed text": texts and not isinstance(trainer, EmbedsText),
-    }
-    for kind in speech:
-        lacking[f"another probe: this trainer does not offer {offers(kind)}"] = not isinstance(trainer, kind)
-    for expected, lacks in lacking.items():
-        if lacks:
-            raise audit.loaded.where.refusal(f"probes.{index}.name", entry.name, expected)
 
 
 def check_attack(audit: Audit, named: NamedAttack, mechanism: Mechanism | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,24 +68,28 @@ def _features(probe: Probe, job: Job, models: dict[str, nn.Module], kept: Path) 
     """
     trainer = job.trainer
     if isinstance(probe, ReadsText) and probe.reads_text and isinstance(trainer, EmbedsText):
-        return {name: TwoTowers(trainer, model) for name, model in models.items()}
+        spaces = {name: TwoTowers(trainer, model) for name, model in models.items()}
+        vectors = _kept("image vectors", job, models, {**spaces}, kept)
+        return {name: replace(space, kept=vectors[name]) for name, space in spaces.items()}
     if isinstance(probe, ReadsLogits) and probe.reads_logits and isinstance(trainer, Classifies):
-        return {
-            name: KeptFeatures(classifier(trainer, model), kept, _key("logits", job, model))
-            for name, model in models.items()
-        }
-    read = {
-        name: KeptFeatures(embedder(trainer, model), kept, _key("features", job, model))
-        for name, model in models.items()
-    }
+        logits = {name: classifier(trainer, model) for name, model in models.items()}
+        return _kept("logits", job, models, logits, kept)
+    features = {name: embedder(trainer, model) for name, model in models.items()}
+    read = _kept("features", job, models, features, kept)
     if isinstance(probe, ReadsSpeech) and probe.reads_speech:
         return {name: Speaker(trainer, model, read[name]) for name, model in models.items()}
-    return {**read, "raw pixels": raw_pixels}
+    return read | {"raw pixels": raw_pixels}
 
 
-def _key(what: str, job: Job, model: nn.Module) -> str:
-    """Return what tells features or logits from others: the trainer's options and the model's weights."""
-    return content_key(what, 1, repr(job.trainer), model_digest(model), str(job.device))
+def _kept(
+    what: str, job: Job, models: dict[str, nn.Module], computed: dict[str, Features], folder: Path
+) -> dict[str, Features]:
+    """Return what is computed from models, each told from others by its weights and the trainer's options."""
+    known = (what, 1, repr(job.trainer), str(job.device))
+    return {
+        name: KeptFeatures(computed[name], folder, content_key(*known, model_digest(model)))
+        for name, model in models.items()
+    }
 
 
 def probe_data(audit: Audit) -> ProbeData:

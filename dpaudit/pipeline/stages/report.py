@@ -14,7 +14,7 @@ from dpaudit.pipeline.stages.account import Accounted, read_account
 from dpaudit.pipeline.stages.bound import Bounded, read_bounds
 from dpaudit.pipeline.stages.references import summaries
 from dpaudit.pipeline.stages.start import read_beginning
-from dpaudit.reports.files import write_files
+from dpaudit.reports.files import write_report
 from dpaudit.results import AuditResult, Picture, ProbeResult, RunSummary, Series, Value, Verdict
 from dpaudit.runs import read_json, write_atomically
 from dpaudit.seal import openings
@@ -71,7 +71,7 @@ def report_partial(audit: Audit, failed: Mapping[str, str]) -> list[Path]:
 
 def _write(audit: Audit, result: AuditResult) -> list[Path]:
     write_atomically(audit.path / "results.json", (result.model_dump_json(indent=1) + "\n").encode())
-    written = write_files(result, audit.path / "pictures", audit.path, audit.recipe.report.public)
+    written = write_report(result, audit.path / "pictures", audit.path, audit.recipe.report.public)
     return [audit.path / "results.json", *written]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -62,12 +62,12 @@ def most_of_all_mechanisms(
     rows += [slack + np.repeat(np.arange(len(tests)), len(outputs))]
     columns += [chance + np.arange(slack)]
     values += [np.ones(slack)]
-    matrix = csr_array(
+    matrix: Any = csr_array(
         (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))),
         shape=(slack + len(tests), chance + slack),
     )
-    total = csr_array((np.ones(chance), (np.repeat(np.arange(len(coins)), len(outputs)), np.arange(chance))))
-    total.resize((len(coins), chance + slack))
+    ones = (np.ones(chance), (np.repeat(np.arange(len(coins)), len(outputs)), np.arange(chance)))
+    total: Any = csr_array(ones, shape=(len(coins), chance + slack))
     objective = np.zeros(chance + slack)
     for i, s in enumerate(coins):
         for j, (groups, guesses) in enumerate(outputs):
