@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 import dpaudit
 from dpaudit.cli.app import application
-from dpaudit.errors import DamagedRunError, FalsifiedError, InputError
 from dpaudit.conditions import Gate
+from dpaudit.errors import DamagedRunError, FalsifiedError, InputError
 from dpaudit.mechanism import Mechanism
 from dpaudit.results import (
     Assumption,

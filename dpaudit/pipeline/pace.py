@@ -88,7 +88,7 @@ def _computed_here(audit: Audit, records: Sequence[Path]) -> bool:
     from dpaudit.dp.devices import in_words  # noqa: PLC0415 (imports torch)
 
     runs = [record.stem.removeprefix("train-") for record in records]
-    found = [read_json(audit.path / run / "manifest.json")["compute"]["devices"] for run in runs]
+    found = [read_json(audit.path / run / "manifest.json").get("compute", {}).get("devices", []) for run in runs]
     try:
         here = in_words(audit.device)
     except InputError:  # a forecast needs no device

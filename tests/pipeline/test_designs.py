@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import dpaudit
+from dpaudit.dp.devices import in_words
 from dpaudit.errors import InputError
 from dpaudit.pipeline.designs import Budget
 from dpaudit.pipeline.order import open_audit
@@ -169,6 +170,8 @@ def test_runs_in_the_folder_tell_the_hours(tmp_path: Path, tiny: tuple[str, ...]
     assert earlier_pace(opened(), mechanism) is None, "nothing was trained yet"
     for name, seconds in (("00", 36.0), ("01", 72.0), ("02", 36.0)):
         write_json(tmp_path / "stages" / f"train-target-{name}.json", {"seconds": seconds})
+        devices = [{"device": in_words(opened().device)}]
+        write_json(tmp_path / f"target-{name}" / "manifest.json", {"compute": {"devices": devices}})
     pace = earlier_pace(opened(), mechanism)
     assert pace is not None
     assert pace.hours == pytest.approx(36 / 3600)

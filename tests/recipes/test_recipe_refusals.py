@@ -216,8 +216,8 @@ def test_bad_values_are_refused_at_their_line(write: Any, old: str, new: str, me
         ),
         (
             "bounds:\n  also:\n    - attack: audit_block",
-            "bounds.also.0 = 'audit_block one-run-joint promise': expected each bound once; bounds.decide.0 is the same "
-            "(r.yaml:11)",
+            "bounds.also.0 = 'audit_block one-run-joint promise': expected each bound once; "
+            "bounds.decide.0 is the same (r.yaml:11)",
         ),
         (
             "bounds:\n  decide:\n    - attack: audit_block\n      weight: 0",

@@ -208,7 +208,7 @@ input()
 def test_a_worker_leaves_what_another_holds_and_takes_what_a_killed_one_held(opened: Opened) -> None:
     references = audit_references(opened(*ALONE, "references.count=2"))
     lock = references[0].entry.path.with_suffix(".lock")
-    lock.parent.mkdir(parents=True)
+    lock.parent.mkdir(parents=True, exist_ok=True)
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(lock)], stdin=pipe, stdout=pipe, text=True) as holder:
         assert holder.stdout is not None
