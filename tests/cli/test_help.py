@@ -96,6 +96,7 @@ def test_verbose_shows_where_a_failure_came_from_and_quiet_beside_it_is_refused(
 def test_completion_is_installed_and_completes_verbs(tmp_path: Path) -> None:
     program = "import sys; sys.argv[0] = 'dpaudit'; from dpaudit.cli import main; main()"
     command, here = [sys.executable, "-c", program], os.environ | {"HOME": str(tmp_path)}
+    here |= {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # a test may have no shell above it: it is named
     install = [*command, "--install-completion", "bash"]
     installed = subprocess.run(install, env=here, capture_output=True, text=True, check=True)
     assert "installed" in installed.stdout
