@@ -12,7 +12,7 @@ from dpaudit.bounds.family import gaussian_family
 from dpaudit.bounds.guesses import guess
 from dpaudit.bounds.max_p import PlannedTest
 from dpaudit.bounds.one_run_fdp import FdpRecursion
-from dpaudit.conformance.finding import Finding, asked, failed, passed, unclear
+from dpaudit.conformance.finding import Finding, asked, failed, passed, raised, unclear
 from dpaudit.conformance.overfit import overfit
 from dpaudit.conformance.traced import Traced, traced
 from dpaudit.errors import InputError
@@ -49,8 +49,7 @@ def check_attack(attack: Attack) -> tuple[Finding, ...]:
             trained = attack.score(world.view(needs))
             untrained = attack.score(world.view(needs, trained=False))
     except Exception as error:  # a stranger's plug-in may raise anything
-        reason = (str(error).strip().splitlines() or [""])[0]
-        return (failed("contract", f"it raised {type(error).__name__}: {reason}"),)
+        return (raised("contract", error),)
     findings = [passed("contract", "it asked its view for nothing that the contract does not name"), *_shapes(trained)]
     if findings[-1].status == "failed":
         return tuple(findings)
@@ -80,8 +79,7 @@ def _of_trace(attack: Attack, world: Traced) -> tuple[Finding, ...]:
         try:
             scores = attack.score(world.view())
         except Exception as error:  # a stranger's plug-in may raise anything
-            reason = (str(error).strip().splitlines() or [""])[0]
-            return (failed("contract", f"it raised {type(error).__name__}: {reason}"),)
+            return (raised("contract", error),)
     findings = _shapes(scores, len(world.members))
     if findings[-1].status == "failed":
         return tuple(findings)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Finding", "Status", "asked", "failed", "passed", "unclear"]
+__all__ = ["Finding", "Status", "asked", "failed", "passed", "raised", "unclear"]
 
 #: unclear: the suite cannot tell, the reason is in the words; it is no failure
 Status: TypeAlias = Literal["passed", "failed", "unclear"]
@@ -46,10 +46,19 @@ def unclear(check: str, words: str) -> Finding:
     return Finding(check=check, status="unclear", words=words)
 
 
+def raised(check: str, error: Exception) -> Finding:
+    """Return that a check was failed because the plug-in raised this.
+
+    >>> print(raised("shape", ValueError("3 scores")))
+    FAIL  shape: it raised ValueError: 3 scores
+    """
+    reason = (str(error).strip().splitlines() or [""])[0]
+    return failed(check, f"it raised {type(error).__name__}: {reason}")
+
+
 def asked(check: str, find: Callable[[str], Finding]) -> Finding:
     """Return what a check finds; whatever the plug-in raises on the way is a failure with the reason."""
     try:
         return find(check)
     except Exception as error:  # a stranger's plug-in may raise anything, and the other checks go on
-        reason = (str(error).strip().splitlines() or [""])[0]
-        return failed(check, f"it raised {type(error).__name__}: {reason}")
+        return raised(check, error)

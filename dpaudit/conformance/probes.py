@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from dpaudit.conformance.finding import Finding, asked, failed, passed, unclear
+from dpaudit.conformance.finding import Finding, asked, failed, passed, raised, unclear
 from dpaudit.data.scenes.source import Scenes
 from dpaudit.errors import InputError
 from dpaudit.models.initialisation import seeded
@@ -46,8 +46,7 @@ def check_probe(probe: Probe) -> tuple[Finding, ...]:
     try:
         result = _measured(probe, data, "first")
     except Exception as error:  # a stranger's plug-in may raise anything
-        reason = (str(error).strip().splitlines() or [""])[0]
-        return (failed("measure", f"it raised {type(error).__name__}: {reason}"),)
+        return (raised("measure", error),)
     return (
         asked("baselines", lambda check: _baselines(check, result)),
         asked("intervals", lambda check: _intervals(check, result)),

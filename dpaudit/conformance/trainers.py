@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 import torch
 
-from dpaudit.conformance.finding import Finding, asked, failed, passed, unclear
+from dpaudit.conformance.finding import Finding, asked, failed, passed, raised, unclear
 from dpaudit.data.pairs import Pairs
 from dpaudit.data.scenes.source import Scenes
 from dpaudit.dp.engines import engine
@@ -45,8 +45,7 @@ def check_trainer(trainer: PerExampleTrainer | BatchTrainer) -> tuple[Finding, .
         model = trainer.build(_RNG.child("model"))
         records = _readable(trainer)
     except Exception as error:  # a stranger's plug-in may raise anything
-        reason = (str(error).strip().splitlines() or [""])[0]
-        return (failed("build and collate", f"it raised {type(error).__name__}: {reason}"),)
+        return (raised("build and collate", error),)
     checks: list[tuple[str, Callable[[str], Finding]]] = [
         ("build", lambda check: _build(check, trainer, model)),
         ("collate", lambda check: _collate(check, trainer, records)),
