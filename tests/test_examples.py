@@ -65,6 +65,22 @@ def test_the_recipes_of_the_first_results_become_its_tables(tmp_path: Path, tabu
     assert "| ViP, epsilon 8 - ViP model, synthetic initialisation |" in page
 
 
+def test_the_contrastive_systems_have_rows_of_their_own(tmp_path: Path, tabulate: dict[str, object]) -> None:
+    public = "start.pretrain={data: {name: scenes, size: 64, seed: 9, public: true}, batch_size: 16, steps: 2}"
+    dpaudit.run(EXAMPLES / "scenes-dp-clip.yaml", out=tmp_path / "clip-0", overrides=[*SMALL, public])
+    paired = SMALL[0].replace("scenes, size: 300", "scenes, pairs: same-class, size: 600")
+    without = ["privacy.epsilon=inf", "privacy.clip_norm=1"]
+    dpaudit.run(EXAMPLES / "scenes-logit-dp.yaml", out=tmp_path / "pairs-0", overrides=[paired, *SMALL[1:], *without])
+    tables = tabulate["tables"]
+    assert callable(tables)
+    page = tables(tmp_path)
+    stages = ("random initialisation", "public pairs, epsilon 0")
+    for row in ("raw pixels", *(f"DP-CLIP model, {stage}" for stage in stages), "DP-CLIP, epsilon 8"):
+        assert page.count(f"| {row} | ") == 1
+    assert page.count("Logit-DP, epsilon infinity | ") == 1
+    assert "| DP-CLIP, epsilon 8 - DP-CLIP model, public pairs, epsilon 0 |" in page
+
+
 def test_an_interval_is_students_over_seeds(tabulate: dict[str, object]) -> None:
     cell = tabulate["cell"]
     assert callable(cell)

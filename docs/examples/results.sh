@@ -15,6 +15,10 @@ for seed in 0 1 2; do
   run scenes-dp-cap scenes-dp-cap-8 $public
   run scenes-vip scenes-vip-inf $public $plain --set privacy.steps=400
   run scenes-dp-cap scenes-dp-cap-inf $public $plain --set privacy.steps=200
+  run scenes-dp-clip scenes-dp-clip-8
+  run scenes-dp-clip scenes-dp-clip-inf $plain --set privacy.steps=200
+  run scenes-logit-dp scenes-logit-dp-8
+  run scenes-logit-dp scenes-logit-dp-inf $plain --set privacy.steps=200
   [ -n "$1" ] || continue
   run cifar10-vip cifar10-vip-8 $public --set data.path="$1"
   run cifar10-vip cifar10-vip-inf $public $plain --set privacy.steps=400 --set data.path="$1"

@@ -18,8 +18,10 @@ from pathlib import Path
 #: two-sided 95 % quantiles of Student's t by degrees of freedom
 T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
 DATA = {"scenes": "scenes", "parquet": "CIFAR-10"}
-TRAINER = {"vip": "ViP", "dp-cap": "DP-Cap"}
+TRAINER = {"vip": "ViP", "dp-cap": "DP-Cap", "dp-clip": "DP-CLIP", "logit-dp": "Logit-DP"}
 STAGES = {"untrained": "random initialisation", "pre-trained": "synthetic initialisation"}
+#: DP-CLIP starts from public pairs, not from synthetic images
+START = {"dp-clip": {"pre-trained": "public pairs, epsilon 0"}}
 
 
 def tables(folder: Path) -> str:
@@ -51,22 +53,27 @@ def read(folder: Path) -> dict[str, dict[str, dict[int, float]]]:
     for path in sorted(folder.glob("*/results.json"), key=lambda each: each.parent.name):
         result = json.loads(path.read_text(encoding="utf-8"))
         recipe = result["recipe"]
-        system = TRAINER[recipe["trainer"]["name"]]
+        trainer = recipe["trainer"]["name"]
+        system = TRAINER[trainer]
         epsilon = str(recipe["privacy"]["epsilon"]).removesuffix(".0").replace("Infinity", "infinity")
-        names = {kind: f"{system} model, {stage}" for kind, stage in STAGES.items()}
-        names |= {"trained": f"{system}, epsilon {epsilon}", "raw pixels": "raw pixels"}
-        for probe in result["probes"]:
-            for each in probe["measurements"]:
+        names = {kind: f"{system} model, {stage}" for kind, stage in (STAGES | START.get(trainer, {})).items()}
+        names |= {"trained": f"{system}, epsilon {epsilon}"}
+        if recipe["data"].get("pairs") is None:  # the probe of pairs has other records
+            names["raw pixels"] = "raw pixels"
+        for probe in (each for each in result["probes"] if each["probe"] == "linear"):
+            for each in (each for each in probe["measurements"] if each["features"] in names):
                 accuracy = 100 * each["score"]["value"]
                 found[DATA[recipe["data"]["name"]]][names[each["features"]]][recipe["seed"]] = accuracy
     return {data: dict(sorted(rows.items(), key=lambda row: order(row[0]))) for data, rows in found.items()}
 
 
 def order(name: str) -> tuple[int, str]:
-    """Return where features stand in the table: raw pixels, then random, synthetic and trained ViP, then DP-Cap."""
-    stages = ("raw", "random", "synthetic", "epsilon 8", "epsilon inf")
+    """Return where features stand in the table: raw pixels, then each system, random, as it starts and trained."""
+    stages = ("raw", "random", "synthetic", "public", "epsilon 8", "epsilon inf")
     stage = next(place for place, word in enumerate(stages) if word in name)
-    return (0 if stage == 0 else 10 * (1 + name.startswith("DP-Cap")) + stage, name)
+    systems = list(TRAINER.values())
+    system = next((place for place, word in enumerate(systems) if name.startswith((f"{word} ", f"{word},"))), -1)
+    return (10 * (1 + system) + stage, name)
 
 
 def pairs(names: list[str]) -> list[tuple[str, str]]:
@@ -78,6 +85,11 @@ def pairs(names: list[str]) -> list[tuple[str, str]]:
         ("DP-Cap, epsilon 8", "ViP, epsilon 8"),
         ("DP-Cap, epsilon 8", "DP-Cap model, synthetic initialisation"),
         ("DP-Cap, epsilon infinity", "DP-Cap, epsilon 8"),
+        ("DP-CLIP, epsilon 8", "DP-CLIP model, public pairs, epsilon 0"),
+        ("DP-CLIP, epsilon 8", "ViP, epsilon 8"),
+        ("DP-CLIP, epsilon infinity", "DP-CLIP, epsilon 8"),
+        ("Logit-DP, epsilon 8", "Logit-DP model, random initialisation"),
+        ("Logit-DP, epsilon infinity", "Logit-DP, epsilon 8"),
         ("ViP, epsilon 8", "raw pixels"),
     ]
     return [pair for pair in wanted if set(pair) <= set(names)]

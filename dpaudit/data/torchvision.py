@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,8 +18,6 @@ from dpaudit.data.labels import captions_from_classes, check_template
 from dpaudit.errors import InputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from dpaudit.data.examples import Examples
@@ -31,6 +31,7 @@ _SETS = {
     "svhn": ("SVHN", "*_32x32.mat"),
     "cifar10": ("CIFAR10", "cifar-10-batches-py/*"),
     "cifar100": ("CIFAR100", "cifar-100-python/*"),
+    "cifar100-coarse": ("CIFAR100", "cifar-100-python/*"),
 }
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -39,13 +40,14 @@ _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 class Torchvision(Indexed):
     """MNIST, Fashion-MNIST, SVHN, CIFAR-10 or CIFAR-100 from the files below `path`, torchvision's `root`.
 
+    cifar100-coarse: the same images under the 20 classes that CIFAR-100's 100 belong to.
     Nothing is downloaded. part: train, test, or all (train, then test). Ids "train/0", "test/0", ...; one record = one
     image, resized (bicubic), grey ones as three equal channels. caption_template, for example "a photo of a {class}",
     makes captions from class names.
     """
 
     path: str
-    set: Literal["mnist", "fashion-mnist", "svhn", "cifar10", "cifar100"]
+    set: Literal["mnist", "fashion-mnist", "svhn", "cifar10", "cifar100", "cifar100-coarse"]
     image_size: int
     part: Literal["train", "test", "all"] = "train"
     caption_template: str | None = None
@@ -86,8 +88,13 @@ class Torchvision(Indexed):
     @cached_property
     def _index(self) -> Index:
         ids = [f"{part}/{row}" for part, loaded in self._parts.items() for row in range(len(loaded))]
-        labels = np.concatenate([_labels(part) for part in self._parts.values()])
-        classes = _class_names(next(iter(self._parts.values())))
+        first = next(iter(self._parts.values()))
+        if self.set == "cifar100-coarse":
+            labels = np.concatenate([_coarse_labels(part) for part in self._parts.values()])
+            classes = tuple(_unpickled(first, first.meta["filename"])["coarse_label_names"])
+        else:
+            labels = np.concatenate([_labels(part) for part in self._parts.values()])
+            classes = _class_names(first)
         template = self.caption_template
         captions = None if template is None else captions_from_classes(template, labels, classes)
         return Index(ids=np.array(ids), captions=captions, labels=labels, classes=classes)
@@ -115,6 +122,18 @@ def _rgb(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _labels(part: Any) -> NDArray[np.int64]:
     return np.asarray(part.labels if hasattr(part, "labels") else part.targets, dtype=np.int64)
+
+
+def _coarse_labels(part: Any) -> NDArray[np.int64]:
+    files = part.train_list if part.train else part.test_list
+    return np.concatenate([np.asarray(_unpickled(part, name)["coarse_labels"], dtype=np.int64) for name, _ in files])
+
+
+def _unpickled(part: Any, name: str) -> dict[str, Any]:
+    """Return one of CIFAR's own files; torchvision has compared its checksum."""
+    with (Path(part.root) / part.base_folder / name).open("rb") as file:
+        content: dict[str, Any] = pickle.load(file, encoding="latin1")  # noqa: S301  # see above
+    return content
 
 
 def _class_names(part: Any) -> tuple[str, ...]:

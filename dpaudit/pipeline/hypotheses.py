@@ -13,10 +13,11 @@ from dpaudit.bounds.family import Family, accountant_family, any_family, gaussia
 from dpaudit.bounds.guesses import guess
 from dpaudit.bounds.joint.count import JointCount
 from dpaudit.bounds.joint.runs import ErrorRates
-from dpaudit.bounds.max_p import PlannedTest
+from dpaudit.bounds.max_p import PlannedTest, max_p_bound
 from dpaudit.bounds.methods import METHODS, one_run_test
 from dpaudit.bounds.one_run import Steinke
 from dpaudit.bounds.one_run_fdp import FdpRecursion
+from dpaudit.bounds.order_statistics import OrderStatistics
 from dpaudit.bounds.scored import bound_scores
 from dpaudit.bounds.tradeoff import EpsilonDelta, Gaussian, Profile
 from dpaudit.errors import InputError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CERTIFIED",
     "REQUESTS",
+    "bound_all_guessed",
     "bound_runs",
     "hypothesis_of",
     "mechanism_curve",
@@ -107,6 +109,18 @@ def bound_runs(planned: PlannedTest[Any], method: str, runs: Sequence[LabelledSc
         strategy=str(chosen),
         promise=planned.promise,
     )
+
+
+def bound_all_guessed(promise: Promise, runs: Sequence[LabelledScores], confidence: float) -> Bound:
+    """Return what the guesses of all canaries say if canaries do not interact: of the accountant's curve if it has one.
+
+    No number of guesses is chosen: the better half of every run is said to be in.
+    """
+    known = has_curve(promise.mechanism) and promise.mechanism.is_private
+    family = _family(promise, "accountant" if known else "gaussian")
+    planned = PlannedTest[Any](test=OrderStatistics(), family=family, confidence=confidence)
+    guesses = [guess(run, guesses_in=len(run) - len(run) // 2, guesses_out=len(run) // 2) for run in runs]
+    return max_p_bound(planned, guesses, strategy="all canaries guessed, the better half in")
 
 
 def standard_requests(promise: Promise) -> tuple[tuple[str, str], ...]:

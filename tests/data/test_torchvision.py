@@ -66,6 +66,33 @@ def test_cifar_keeps_colours_and_names(tmp_path: Path, monkeypatch: pytest.Monke
     assert data.annotations(data.ids()).labels.tolist() == [3, 0, 1, 9]  # type: ignore[union-attr]  # CIFAR has labels
 
 
+def test_the_coarse_classes_of_cifar100_are_other_labels_of_the_same_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 3072), dtype=np.uint8)
+    stored = {"data": pixels, "fine_labels": [99, 0, 41], "coarse_labels": [4, 19, 0]}
+    names = {"fine_label_names": [f"fine{n}" for n in range(100)], "coarse_label_names": [f"c{n}" for n in range(20)]}
+    digests = {}
+    for name, content in (("train", stored), ("meta", names)):
+        written = pickle.dumps(content)
+        (folder / name).write_bytes(written)
+        digests[name] = hashlib.md5(written, usedforsecurity=False).hexdigest()
+    kind = torchvision.datasets.CIFAR100
+    monkeypatch.setattr(kind, "train_list", [["train", digests["train"]]])
+    monkeypatch.setattr(kind, "test_list", [])
+    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": digests["meta"]})
+    fine, coarse = (
+        Torchvision(path=str(tmp_path), set=name, image_size=32) for name in ("cifar100", "cifar100-coarse")
+    )
+    assert np.array_equal(fine[fine.ids()].images, coarse[coarse.ids()].images)
+    assert fine.annotations(fine.ids()).labels.tolist() == [99, 0, 41]  # type: ignore[union-attr]  # CIFAR has labels
+    assert coarse.annotations(coarse.ids()).labels.tolist() == [4, 19, 0]  # type: ignore[union-attr]  # the same
+    assert coarse.classes == tuple(f"c{n}" for n in range(20))
+    assert fine.fingerprint() != coarse.fingerprint()
+
+
 def test_svhn_is_read_from_its_mat_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3, 4), dtype=np.uint8)
     path = tmp_path / "train_32x32.mat"
@@ -78,7 +105,7 @@ def test_svhn_is_read_from_its_mat_file(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_missing_and_damaged_files_are_one_line(mnist: Path, tmp_path: Path) -> None:
-    for name in ("cifar10", "cifar100", "svhn", "fashion-mnist"):
+    for name in ("cifar10", "cifar100", "cifar100-coarse", "svhn", "fashion-mnist"):
         data = Torchvision(path=str(tmp_path), set=name, image_size=8)
         for use in (len, Torchvision.fingerprint):
             with pytest.raises(InputError, match=rf"the unchanged files of {name} at .*\(") as raised:

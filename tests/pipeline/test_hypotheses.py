@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from dpaudit.bounds.methods import METHODS
 from dpaudit.bounds.tradeoff import EpsilonDelta, Profile
 from dpaudit.errors import InputError
 from dpaudit.mechanism import Mechanism
-from dpaudit.pipeline.hypotheses import CERTIFIED, REQUESTS, planned_test
+from dpaudit.pipeline.hypotheses import CERTIFIED, REQUESTS, bound_all_guessed, planned_test
 from dpaudit.results import Promise
+from dpaudit.scores import LabelledScores
 
 MECHANISM = Mechanism(
     sampling="full",
@@ -62,3 +64,22 @@ def test_a_test_searches_its_hypothesis_beside_the_promise(
 def test_pairs_that_do_not_exist_are_refused(promise: Promise, method: str, hypothesis: str) -> None:
     with pytest.raises(InputError, match=r"bound|hypothesis"):
         planned_test(promise, method, hypothesis, 0.95)
+
+
+def gaussian_canaries(noise_multiplier: float, rng: np.random.Generator, count: int = 20_000) -> LabelledScores:
+    member = rng.random(count) < 0.5
+    return LabelledScores(scores=rng.normal(size=count) + member / noise_multiplier, member=member)
+
+
+def test_all_guesses_come_near_the_promise_and_exceed_it_as_rarely_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    found = [bound_all_guessed(ACCOUNTED, [gaussian_canaries(1.0, rng)], 0.95) for _ in range(60)]
+    epsilons = [bound.epsilon for bound in found]
+    assert {(bound.hypothesis, bound.guarantee) for bound in found} == {("accountant", "under_independence")}
+    assert sum(epsilon > 4.38 for epsilon in epsilons) <= 8  # of 60 at 5 %: more in 0.4 % of draws
+    assert 0.93 * 4.38 < np.median(epsilons) < 4.38
+
+
+def test_all_guesses_of_less_noise_than_promised_refute_the_promise() -> None:
+    runs = [gaussian_canaries(0.7, np.random.default_rng(seed)) for seed in range(3)]
+    assert bound_all_guessed(ACCOUNTED, runs, 0.95).epsilon > 4.38

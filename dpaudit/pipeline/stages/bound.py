@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dpaudit.bounds.strategies import FixedGuesses
 from dpaudit.errors import DpauditError
 from dpaudit.metrics import attack_result, most_exposed
-from dpaudit.pipeline.hypotheses import bound_runs, hypothesis_of, planned_test, standard_requests
+from dpaudit.pipeline.hypotheses import bound_all_guessed, bound_runs, hypothesis_of, planned_test, standard_requests
 from dpaudit.pipeline.stages.attack import read_scores
 from dpaudit.pipeline.stages.plan import plan_for, promise_tested
 from dpaudit.results import AttackResult, Bound, Exposure, Threat, Value
@@ -149,6 +149,9 @@ def _bounds(audit: Audit, named: NamedAttack, runs: list[LabelledScores], table:
         bound = bound_runs(tested, method, runs, chosen)
         facts = {"attack": named.label, "threat": threat, "decides": decides, "exploratory": named.exploratory}
         found.append(bound.model_copy(update=facts | _of_one_step(promise, bound)))
+    if promise.run is None and table.family == "block":  # canaries of one kind, whose scores are likelihood ratios
+        alike = bound_all_guessed(promise, runs, 1 - settings.alpha)
+        found.append(alike.model_copy(update={"attack": named.label, "threat": threat}))
     return found
 
 
