@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from dpaudit.errors import InputError
 from dpaudit.plugins import Needs
@@ -67,6 +64,10 @@ class Blind:
     def _log_odds(
         self, known: NDArray[np.float64], fitted: NDArray[np.float64], asked: NDArray[np.float64]
     ) -> NDArray[np.float64]:
+        from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 (takes a second to import)
+        from sklearn.pipeline import make_pipeline  # noqa: PLC0415 (as above)
+        from sklearn.preprocessing import StandardScaler  # noqa: PLC0415 (as above)
+
         classifier = make_pipeline(
             StandardScaler(), LogisticRegression(C=self.strength, class_weight="balanced", max_iter=1000)
         )

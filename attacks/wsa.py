@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from dpaudit.errors import InputError
 from dpaudit.plugins import EmbedsText, Needs
@@ -58,6 +55,10 @@ class WeaklySupervised:
 
     def score(self, view: AttackView) -> NDArray[np.float64]:
         """Return the classifier's log-odds of every candidate, (n,); higher = more likely a member."""
+        from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 (takes a second to import)
+        from sklearn.pipeline import make_pipeline  # noqa: PLC0415 (as above)
+        from sklearn.preprocessing import StandardScaler  # noqa: PLC0415 (as above)
+
         order = np.argsort(view.candidates.ids)  # so that the fit does not depend on the order of candidates
         known, usual = _features(view.target, view.population)
         asked, cosines = _features(view.target, view.candidates.records.take(order))

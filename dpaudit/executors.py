@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from dpaudit.errors import InputError
@@ -52,10 +53,9 @@ class Executor:
         if self.name == "local":
             return parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1)
         try:
-            from ray.util.joblib import register_ray  # noqa: PLC0415 (an extra)
+            import_module("ray.util.joblib").register_ray()  # an extra
         except ImportError:
             raise InputError("--executor", self.name, "ray to be installed: pip install 'dpaudit[ray]'") from None
-        register_ray()
         return parallel_config(backend="ray", n_jobs=self.jobs or -1)
 
 

@@ -17,6 +17,8 @@ from dpaudit.results import AttackResult, Exposed, Interval, Series, Threat
 from dpaudit.scores import LabelledScores
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from dpaudit.scores import ScoreTable
@@ -30,6 +32,7 @@ __all__ = [
     "coin_blindness",
     "histograms",
     "most_exposed",
+    "over_seeds",
     "roc_bands",
     "roc_curve",
     "roc_series",
@@ -299,3 +302,19 @@ def _rate(fpr: str) -> Fraction:
     if not 0 <= rate <= 1:
         raise InputError("fpr", fpr, "a rate between 0 and 1")
     return rate
+
+
+def over_seeds(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Return the mean of independent trainings, two or more, with the interval of Student's t for it.
+
+    It covers whatever the seeds draw anew; with few of them it is wide. It is not cut to the range of the values.
+
+    >>> found = over_seeds([40.0, 42.0, 44.0])
+    >>> found.value, round(found.low, 1), round(found.high, 1)
+    (42.0, 37.0, 47.0)
+    """
+    if len(values) < 2:
+        raise InputError("values", list(values), "two trainings or more")
+    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
+    half = float(special.stdtrit(len(values) - 1, (1 + confidence) / 2)) * spread / len(values) ** 0.5
+    return Interval(value=mean, low=mean - half, high=mean + half, confidence=confidence)

@@ -11,23 +11,21 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
-from scipy.special import bdtr, bdtrc
 
 from dpaudit.bounds.guesses import Guesses
 from dpaudit.bounds.ideal_canary import ideal_score_law
+from dpaudit.bounds.ideal_guesser import Design, Guesser, first_true
 from dpaudit.bounds.joint.count import JointCount
-from dpaudit.bounds.joint.foreseen import power_of_evidence, typical_runs
+from dpaudit.bounds.joint.foreseen import power_of_evidence, power_of_groups, typical_runs, weighted_quantile
+from dpaudit.bounds.joint.groups import RankGroups, fits
 from dpaudit.bounds.joint.runs import ErrorRates
 from dpaudit.bounds.max_p import SearchesFamily, max_p_bound
 from dpaudit.errors import InputError
-from dpaudit.results import Plan
+from dpaudit.results import Plan, Surest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
-    from dpaudit.bounds.ideal_canary import ScoreLaw
     from dpaudit.bounds.max_p import PlannedTest
     from dpaudit.bounds.tradeoff import TradeOff
     from dpaudit.mechanism import Mechanism
@@ -44,6 +42,13 @@ _COARSE, _FINE = 24, 8
 _SHARES = (0.7, 1.0, 1.4)
 #: with fewer runs e-values are not tried: they would certify less
 _MANY_RUNS = 4
+#: two rank groups are tried from so many guesses on; the first has this share of them, and its errors weigh as many
+#: times more as they are rarer, at most four times
+_ENOUGH_GUESSES, _SUREST, _HEAVIEST = 100, 0.36, 4
+#: where fewer guesses have enough power too, so many times those of one count are guessed: the others weigh less
+_MORE = 1.35
+#: errors that all ideal runs but this share stay below are told apart
+_UNLIKELY = 0.05
 _law = lru_cache(maxsize=4)(ideal_score_law)
 
 
@@ -109,6 +114,7 @@ def plan_guesses(  # noqa: PLR0913 (a design, and what it is asked)
     guesses: int | None = None,
     enough_power: float = ENOUGH_POWER,
     beside: Sequence[PlannedTest[Any]] = (),
+    rank_groups: bool = True,
 ) -> Plan:
     """Return the numbers of guesses that let `planned` certify most, and what they can refute.
 
@@ -116,7 +122,8 @@ def plan_guesses(  # noqa: PLR0913 (a design, and what it is asked)
     (of all, if there are none) the one whose bound is largest at the mechanism's own noise, with the median right
     guesses of the worst of `runs` runs. Power: the chance to refute the promise if the noise multiplier is half of what
     was said, while the attacker still believes what was said. guesses: so many in all, instead of the best number.
-    beside: other hypotheses, whose bounds by the same guesses are added to the plan.
+    beside: other hypotheses, whose bounds by the same guesses are added to the plan. rank_groups: whether the surest
+    guesses may weigh more, which certifies nothing more of `any` mechanism.
 
     >>> from dpaudit.bounds.family import gaussian_family
     >>> from dpaudit.bounds.max_p import PlannedTest
@@ -134,8 +141,8 @@ def plan_guesses(  # noqa: PLR0913 (a design, and what it is asked)
     promise = _check(mechanism, planned, canaries, runs)
     if guesses is not None and not 1 <= guesses <= canaries:
         raise InputError("guesses", guesses, f"1 to {canaries}, the canaries")
-    design = _Design(_law(mechanism), canaries, runs)
-    half_noise = _Guesser(_law(mechanism, actual_noise=mechanism.noise_multiplier / 2), canaries)
+    design = Design(_law(mechanism), canaries, runs)
+    half_noise = Guesser(_law(mechanism, actual_noise=mechanism.noise_multiplier / 2), canaries)
     quick = _EveryRun(_stand_in(planned), design, half_noise)
 
     def value(guesses: int) -> tuple[bool, float, float]:
@@ -148,6 +155,11 @@ def plan_guesses(  # noqa: PLR0913 (a design, and what it is asked)
     ways: list[tuple[_EveryRun, int]] = [(_EveryRun(planned, design, half_noise), best)]
     if isinstance(planned.test, JointCount) and runs >= _MANY_RUNS:
         ways += [(_ByEvidence(planned, design, half_noise), choice) for choice in choices]
+    elif rank_groups and isinstance(planned.test, JointCount) and planned.family.hypothesis != "any":
+        bound_by_power = guesses is not None or quick.power(promise, round(best / _MORE)) < enough_power
+        total = best if bound_by_power else min(canaries, round(_MORE * best))
+        groups = _rank_groups(design, total)
+        ways += [] if groups is None else [(_ByGroups(planned, design, half_noise, groups), total)]
 
     def worth(way: tuple[_EveryRun, int]) -> tuple[bool, float]:
         chance = way[0].power(promise, way[1])
@@ -172,8 +184,9 @@ def plan_guesses(  # noqa: PLR0913 (a design, and what it is asked)
         power=way.power(promise, guesses),
         largest_epsilon=largest[planned.family.hypothesis],
         error_rates=way.error_rates(guesses),
+        surest=way.surest,
         by_recursion=recursion if isinstance(planned.test, SearchesFamily) else {},
-        note=_note(mechanism, planned),
+        note=_note(mechanism, planned, way),
     )
 
 
@@ -189,72 +202,13 @@ def _check(mechanism: Mechanism, planned: PlannedTest[Curve], canaries: int, run
     return planned.promise
 
 
-@dataclass(frozen=True)
-class _Collected:
-    """What is collected from the first score to each: `mass` of all canaries, and `part`, both (n + 1,) and rising."""
-
-    mass: NDArray[np.float64]
-    part: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, mass: NDArray[np.float64], part: NDArray[np.float64]) -> _Collected:
-        """Sum up the mass and the part that each score holds, in the order in which they are collected."""
-        return cls(np.append(0.0, np.cumsum(mass)), np.append(0.0, np.cumsum(part)))
-
-    def at(self, share: float) -> float:
-        """Return the part that is collected with this share of all canaries."""
-        return float(np.interp(share, self.mass, self.part))
-
-
-class _Guesser:
-    """The right guesses among the highest and the lowest scores of `canaries` canaries whose scores have `law`."""
-
-    def __init__(self, law: ScoreLaw, canaries: int) -> None:
-        mass = (law.inside + law.outside) / 2
-        self._canaries = canaries
-        self._right_in = _Collected.of(mass[::-1], law.inside[::-1] / 2)
-        self._right_out = _Collected.of(mass, law.outside / 2)
-
-    def accuracy(self, inside: int, outside: int) -> float:
-        """Return the chance that a guess is right, when so many of the highest and lowest scores are guessed."""
-        right = self._right_in.at(inside / self._canaries) + self._right_out.at(outside / self._canaries)
-        return min(1.0, right * self._canaries / (inside + outside))
-
-
-class _Design:
-    """`runs` runs of `canaries` ideal canaries each, guessed from the surest down."""
-
-    def __init__(self, law: ScoreLaw, canaries: int, runs: int) -> None:
-        self.canaries, self.runs = canaries, runs
-        self._guesser = _Guesser(law, canaries)
-        surest = np.argsort(-np.abs(law.scores), kind="stable")
-        mass = (law.inside + law.outside)[surest] / 2
-        self._guessed_in = _Collected.of(mass, np.where(law.scores[surest] > 0, mass, 0.0))
-
-    def sides(self, guesses: int) -> tuple[int, int]:
-        """Return how many of the surest canaries are guessed in and out."""
-        inside = min(round(self._guessed_in.at(guesses / self.canaries) * self.canaries), guesses)
-        return inside, guesses - inside
-
-    def median_correct(self, guesses: int) -> int:
-        """Return the median of the right guesses in the worst run."""
-        return _binomial_quantile(1 - 0.5 ** (1 / self.runs), guesses, self.accuracy(guesses))
-
-    def accuracy(self, guesses: int) -> float:
-        """Return the chance that a guess is right."""
-        return self._guesser.accuracy(*self.sides(guesses))
-
-    def chance(self, guesses: int, correct: int, accuracy: float) -> float:
-        """Return the chance that every run has at least `correct` right guesses."""
-        if correct > guesses:
-            return 0.0
-        return float(bdtrc(correct - 1, guesses, accuracy)) ** self.runs if correct > 0 else 1.0
-
-
 class _EveryRun:
     """A design in which every run must refute, each at level alpha^(1/R)."""
 
-    def __init__(self, planned: PlannedTest[Any], design: _Design, half_noise: _Guesser) -> None:
+    remark = ""
+    surest: Surest | None = None
+
+    def __init__(self, planned: PlannedTest[Any], design: Design, half_noise: Guesser) -> None:
         self.planned, self.design, self.half_noise = planned, design, half_noise
 
     def expected(self, test: PlannedTest[Any], guesses: int) -> float:
@@ -283,6 +237,8 @@ class _EveryRun:
 class _ByEvidence(_EveryRun):
     """A design in which the runs' e-values are multiplied."""
 
+    remark = "; the runs' e-values are multiplied"
+
     def expected(self, test: PlannedTest[Any], guesses: int) -> float:
         """Return the epsilon that `test` certifies with a middling set of runs."""
         rates, design = self._rates(guesses), self.design
@@ -309,13 +265,101 @@ class _ByEvidence(_EveryRun):
         return ErrorRates(promised=max(0.0, 1 - promised), broken=max(0.0, 1 - broken))
 
 
+class _ByGroups(_EveryRun):
+    """A design in which every run must refute by two rank groups."""
+
+    remark = "; two rank groups"
+
+    def __init__(self, planned: PlannedTest[Any], design: Design, half_noise: Guesser, groups: _Groups) -> None:
+        super().__init__(planned, design, half_noise)
+        self.surest, self._groups = groups.surest, groups
+
+    def expected(self, test: PlannedTest[Any], guesses: int) -> float:
+        """Return the epsilon that `test` certifies with the median weighted errors of the worst run."""
+        if test.family.hypothesis == "any":  # one count is tested
+            return super().expected(test, guesses)
+        return self._certified(test, self._groups.run(guesses, self.design, self._groups.median))
+
+    def largest(self, test: PlannedTest[Any], guesses: int) -> float:
+        """Return the epsilon that `test` certifies if every guess is right."""
+        if test.family.hypothesis == "any":
+            return super().largest(test, guesses)
+        return self._certified(test, self._groups.run(guesses, self.design, 0))
+
+    def power(self, promise: TradeOff, guesses: int) -> float:
+        """Return the chance to refute the promise at half its noise."""
+        sides = self.design.sides(guesses)
+        first = (self.surest.guesses_in, self.surest.guesses_out) if self.surest is not None else (0, 0)
+        rates = _group_rates(self.half_noise, first, sides)
+        run = self._groups.run(guesses, self.design, 0)
+        test, level = RankGroups(self._groups.surest), self.planned.level(self.design.runs)
+        return float(power_of_groups(test, promise, run, rates, level) ** self.design.runs)
+
+    def _certified(self, test: PlannedTest[Any], run: Guesses) -> float:
+        planned = replace(test, test=RankGroups(self._groups.surest))
+        return max_p_bound(planned, [run] * self.design.runs, strategy="planned").epsilon
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Two rank groups, and the median of the weighted errors in the worst of the ideal runs."""
+
+    surest: Surest
+    median: int
+
+    def run(self, guesses: int, design: Design, weighted: int) -> Guesses:
+        """Return a run with so many weighted errors, each of weight 1 as far as there are guesses for it."""
+        size = self.surest.guesses_in + self.surest.guesses_out
+        first = max(0, -(-(weighted - (guesses - size)) // self.surest.weight))
+        errors = weighted - self.surest.weight * first + first
+        return Guesses(
+            canaries=design.canaries,
+            guesses=guesses,
+            correct=guesses - errors,
+            surest=size,
+            surest_correct=size - first,
+        )
+
+
+def _rank_groups(design: Design, guesses: int) -> _Groups | None:
+    """Return two rank groups of so many guesses; None for few of them, or where their program would be too large.
+
+    The share of the surest is a rule of thumb; the weight is how many times rarer their errors are.
+    """
+    size = round(_SUREST * guesses)
+    if guesses < _ENOUGH_GUESSES:
+        return None
+    first, sides = design.sides(size), design.sides(guesses)
+    if first[0] > sides[0] or first[1] > sides[1]:
+        return None
+    rates = _group_rates(design.guesser, first, sides)
+    weight = min(_HEAVIEST, round(rates[1] / max(rates[0], 1e-9)))
+    if weight < 2:
+        return None
+    sizes = (size, guesses - size)
+    median = weighted_quantile(sizes, rates, weight, 0.5 ** (1 / design.runs))
+    most = weighted_quantile(sizes, rates, weight, (1 - _UNLIKELY) ** (1 / design.runs))
+    while most > median and not fits(design.canaries, sizes, weight, most):
+        most -= 1
+    if not fits(design.canaries, sizes, weight, most):
+        return None
+    return _Groups(Surest(guesses_in=first[0], guesses_out=first[1], weight=weight, most=most), median)
+
+
+def _group_rates(guesser: Guesser, first: tuple[int, int], sides: tuple[int, int]) -> tuple[float, float]:
+    """Return the chances that a guess of the first group, and one of the second, is wrong."""
+    size, guesses = sum(first), sum(sides)
+    right, all_right = size * guesser.accuracy(*first), guesses * guesser.accuracy(*sides)
+    return max(0.0, 1 - right / size), min(1.0, max(0.0, 1 - (all_right - right) / (guesses - size)))
+
+
 def _stand_in(planned: PlannedTest[Any]) -> PlannedTest[Any]:
     """Return the same question, asked of a test that is fast enough to search with."""
     test = planned.test
     return replace(planned, test=test.stand_in) if isinstance(test, SearchesFamily) else planned
 
 
-def _fewest_refuting(planned: PlannedTest[Curve], promise: Curve, design: _Design, guesses: int) -> int:
+def _fewest_refuting(planned: PlannedTest[Curve], promise: Curve, design: Design, guesses: int) -> int:
     """Return the fewest right guesses that refute the promise in every run; guesses + 1 if not even all do."""
     level = planned.level(design.runs)
 
@@ -323,20 +367,7 @@ def _fewest_refuting(planned: PlannedTest[Curve], promise: Curve, design: _Desig
         run = Guesses(canaries=design.canaries, guesses=guesses, correct=correct)
         return planned.test.refutes(promise, run, level)
 
-    return _first_true(refutes, guesses)
-
-
-def _first_true(holds: Callable[[int], bool], last: int) -> int:
-    """Return the first of 0, ..., `last` from which on `holds` is true; last + 1 if it never is."""
-    low, high = 0, last + 1
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle + 1, high)
-    return low
-
-
-def _binomial_quantile(chance: float, trials: int, rate: float) -> int:
-    return _first_true(lambda count: bool(bdtr(count, trials, rate) >= chance), trials)
+    return first_true(refutes, guesses)
 
 
 def _search(value: Callable[[int], tuple[bool, float, float]], canaries: int) -> int:
@@ -349,8 +380,8 @@ def _search(value: Callable[[int], tuple[bool, float, float]], canaries: int) ->
     return int(max([*finer, grid[best]], key=value))
 
 
-def _note(mechanism: Mechanism, planned: PlannedTest[Curve]) -> str:
-    words = f"ideal canaries; guesses chosen by hypothesis {planned.family.hypothesis}"
+def _note(mechanism: Mechanism, planned: PlannedTest[Curve], way: _EveryRun) -> str:
+    words = f"ideal canaries; guesses chosen by hypothesis {planned.family.hypothesis}{way.remark}"
     if mechanism.sampling in ("poisson", "full"):
         return words
     return f"{words}; sampling {mechanism.sampling} planned as Poisson at the same rate"

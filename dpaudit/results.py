@@ -303,6 +303,15 @@ class Beginning(Value):
     earlier: tuple[EarlierTraining, ...] = Field(default=(), description="trainings on the private data that made them")
 
 
+class Surest(Value):
+    """The first of two rank groups: the surest guesses, whose errors weigh more; all fixed before any coin is seen."""
+
+    guesses_in: int = Field(ge=0, description="of the highest scores")
+    guesses_out: int = Field(ge=0, description="of the lowest scores")
+    weight: int = Field(ge=1, description="of an error among them; any other error weighs 1")
+    most: int = Field(ge=0, description="weighted errors above which all errors count alike")
+
+
 class Plan(Value):
     """What this audit could have seen: fixed from the promise alone, before unsealing."""
 
@@ -321,6 +330,7 @@ class Plan(Value):
     error_rates: tuple[float, float] | None = Field(
         default=None, description="e-values are made for: as promised, half the noise; null = every run must refute"
     )
+    surest: Surest | None = Field(default=None, description="two rank groups; null = all errors count alike")
     by_recursion: dict[Hypothesis, float] = Field(
         default_factory=dict, description="expected, had one-run-fdp tested the same guesses"
     )

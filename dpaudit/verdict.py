@@ -44,13 +44,17 @@ def decide(
         names = ", ".join(assumption.name for assumption in broken)
         sentence = f"No privacy number can be promised: a premise of the promise does not hold ({names})."
         return Verdict(word="UNSOUND", sentence=sentence, reasons=tuple(_reason(item) for item in broken))
-    best = max((plan.power for plan in plans), default=0.0)
-    if best < power:
+    best = max((plan.power for plan in plans), default=None)
+    if best is None or best < power:
         return _inconclusive(best, power)
     return _consistent(promise, bounds)
 
 
 _NOTHING_PROMISED = "No privacy was promised (epsilon = infinity): there is nothing to refute, only leakage to measure."
+_NOTHING_TESTED = (
+    "This audit could not have found a fault: no certified test of the promise was listed in advance, so nothing here "
+    "can refute it or support it."
+)
 
 
 def _refutes(bound: Bound) -> bool:
@@ -91,7 +95,9 @@ def _disproved(promise: Promise, certain: Sequence[Assumption]) -> Verdict:
     return Verdict(word="VIOLATED", sentence=sentence, reasons=tuple(_reason(item) for item in certain))
 
 
-def _inconclusive(best: float, power: float) -> Verdict:
+def _inconclusive(best: float | None, power: float) -> Verdict:
+    if best is None:
+        return Verdict(word="INCONCLUSIVE", sentence=_NOTHING_TESTED)
     sentence = (
         f"This audit could not have found a fault: had the noise been half of what was said, "
         f"it would have noticed with chance {best:.0%} (needed: {power:.0%}). Use more canaries or more runs."

@@ -11,6 +11,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from dpaudit.reports import headline, numbers, svg
 from dpaudit.reports.html import environment
+from dpaudit.reports.papers import PAPERS, READ, ours, published_rows
+from dpaudit.reports.seeds import repeated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
+    from dpaudit.reports.papers import Paper, Row
     from dpaudit.results import AuditResult, Interval, ProbeResult
 
 __all__ = ["Difference", "comparison_rows", "differences", "frontier", "write_comparison"]
@@ -39,6 +42,9 @@ _HEADER = (
 )
 
 
+_SHOWN = 8  #: the axis of epsilon begins at least this many times below its largest value, so that it has ticks
+
+
 @dataclass(frozen=True)
 class Difference:
     """A value in which runs differ: where it stands, and what it is in each run, in their order."""
@@ -48,23 +54,40 @@ class Difference:
 
 
 def write_comparison(runs: Mapping[str, AuditResult], out: Path) -> list[Path]:
-    """Write `out`/compare.html and `out`/compare.csv of runs by name; return both; same runs, same bytes."""
+    """Write `out`/compare.html and `out`/compare.csv of runs by name; return both; same runs, same bytes.
+
+    Of recipes that were trained several times `out`/compare-seeds.csv as well.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    page, table = out / "compare.html", out / "compare.csv"
+    page, table, again = out / "compare.html", out / "compare.csv", repeated(runs)
     context = {
         "runs": [(name, result, certified(result)) for name, result in runs.items()],
         "frontiers": [(label, frontier(runs, label, f"frontier-{k}")) for k, label in enumerate(_labels(runs))],
-        "rows": comparison_rows(runs),
+        "repeated": again,
+        "papers": _beside_papers(runs),
+        "read": READ,
         "recipes": differences({name: result.recipe for name, result in runs.items()}),
         "environments": differences({name: result.environment for name, result in runs.items()}),
         "promised": lambda result: headline.promised(result).value,
     }
     page.write_text(environment().get_template("compare.html").render(context), encoding="utf-8")
-    with table.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _HEADER, lineterminator="\n")
+    _write_table(table, comparison_rows(runs))
+    if again:
+        _write_table(out / "compare-seeds.csv", [each.row() for each in again])
+    return [page, table, *([out / "compare-seeds.csv"] if again else [])]
+
+
+def _beside_papers(runs: Mapping[str, AuditResult]) -> list[tuple[Paper, list[Row]]]:
+    """Return the papers whose systems were trained here, each with its numbers and ours."""
+    found = [(paper, ours(runs, paper.trainer)) for paper in PAPERS]
+    return [(paper, [*published_rows(paper), *rows]) for paper, rows in found if rows]
+
+
+def _write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(comparison_rows(runs))
-    return [page, table]
+        writer.writerows(rows)
 
 
 def comparison_rows(runs: Mapping[str, AuditResult]) -> list[dict[str, object]]:
@@ -107,7 +130,7 @@ def frontier(runs: Mapping[str, AuditResult], label: str, name: str) -> Markup:
     The axis of epsilon is logarithmic; a run that promises nothing stands at its right end, under ∞.
     """
     points = [
-        (run, result.promise.epsilon, certified(result) or 0.0, _score(probe, "trained"), probe.metric)
+        (run, result.promise.epsilon, certified(result), _score(probe, "trained"), probe.metric)
         for run, result in runs.items()
         for probe in result.probes
         if probe.probe == label
@@ -119,11 +142,12 @@ def frontier(runs: Mapping[str, AuditResult], label: str, name: str) -> Markup:
     )
 
     def paint(axes: Axes) -> None:
-        left, right = _limits([promised for _, promised, _, _, _ in points], [low for _, _, low, _, _ in points])
+        left, right = _limits([promised for _, promised, _, _, _ in points], [low or 0 for _, _, low, _, _ in points])
         for place, (run, promised, low, found, _) in enumerate(points):
             colour = svg.SERIES[place % len(svg.SERIES)]
             x = min(promised, right)
-            axes.plot([max(low, left), x], [found.value, found.value], color=colour, linewidth=1.2, alpha=0.7)
+            if low is not None:  # where no test was listed, nothing is certified, not even 0
+                axes.plot([max(low, left), x], [found.value, found.value], color=colour, linewidth=1.2, alpha=0.7)
             axes.plot([x, x], [found.low, found.high], color=colour, linewidth=1.2)
             axes.plot([x], [found.value], color=colour, marker="os^Dv*"[place % 6], linestyle="none", label=run)
         axes.set_xscale("log")
@@ -143,7 +167,7 @@ def frontier(runs: Mapping[str, AuditResult], label: str, name: str) -> Markup:
 def _limits(promised: Sequence[float], low: Sequence[float]) -> tuple[float, float]:
     finite = [value for value in (*promised, *low) if 0 < value < math.inf] or [1.0]
     infinite = any(math.isinf(value) for value in promised)
-    return min(finite) / 1.3, max(finite) * (2.5 if infinite else 1.0)
+    return min(min(finite) / 1.3, max(finite) / _SHOWN), max(finite) * (2.5 if infinite else 1.0)
 
 
 def _ticks(left: float, right: float, *, infinite: bool) -> dict[float, str]:

@@ -15,19 +15,20 @@ if TYPE_CHECKING:
 __all__ = [
     "GUARANTEES",
     "HYPOTHESES",
-    "VERDICTS",
     "Number",
+    "answer",
     "bought",
     "deciding",
     "family_confidence",
     "features",
+    "gloss",
     "promised",
     "refuted",
     "strongest",
 ]
 
 #: what each verdict means, whatever was audited
-VERDICTS = {
+_VERDICTS = {
     "VIOLATED": "A certified test refutes the promise itself, or a replayed training step went beyond the sensitivity "
     "that was declared. The promise cannot be true as stated.",
     "UNSOUND": "An assumption on which the promise rests is broken, so no epsilon is promised for this model, whatever "
@@ -48,6 +49,30 @@ GUARANTEES = {
     "under_independence": "only if canaries do not interact",
     "estimate": "estimate, no confidence",
 }
+
+
+_ANSWERS = {
+    "VIOLATED": "No.",
+    "UNSOUND": "There is none: a premise of it is broken.",
+    "INCONCLUSIVE": "This audit cannot say.",
+    "CONSISTENT": "Nothing found here speaks against it.",
+}
+
+
+def answer(result: AuditResult) -> str:
+    """Return, in a few words, whether the promise held."""
+    return "None was made." if result.promise.kind == "none" else _ANSWERS[result.verdict.word]
+
+
+def gloss(result: AuditResult) -> str:
+    """Return what the verdict means, for someone who does not know the field."""
+    if result.partial:
+        return "The audit is not finished, so nothing can be said of the promise yet."
+    if result.promise.kind == "none":
+        return "Without a promise there is nothing to refute. Bounds and attacks show how much leaks."
+    if result.verdict.word == "INCONCLUSIVE" and not result.plans:
+        return "No certified test of the promise was made. Attacks below may still show that something leaks."
+    return _VERDICTS[result.verdict.word]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,7 +86,8 @@ def _context(result: AuditResult, pictures: Path, *, public: bool) -> dict[str, 
         "title": result.title or result.name,
         "public": public,
         "left_out": _left_out(result),
-        "gloss": headline.VERDICTS[result.verdict.word],
+        "answer": headline.answer(result),
+        "gloss": headline.gloss(result),
         "sign": SIGNS[result.verdict.word],
         "marks": MARKS,
         "three": (headline.promised(result), headline.refuted(result), headline.bought(result)),
@@ -230,7 +231,7 @@ def _baselines(result: AuditResult) -> list[str]:
 
 
 def _probe_caption(probe: ProbeResult) -> str:
-    detail = ", ".join(f"{name} {_fact(value)}" for name, value in probe.detail.items())
+    detail = ", ".join(f"{name} {numbers.detail(name, value)}" for name, value in probe.detail.items())
     sizes = f"trained on {numbers.count(probe.train_size)}, tested on {numbers.count(probe.test_size)}"
     return f"{probe.probe} probe of {probe.run}: {sizes}{'; ' + detail if detail else ''}"
 

@@ -79,7 +79,7 @@ def latex_table(sheet: Sheet) -> str:
     """
     note = f" {sheet.note}" if sheet.note else ""
     lines = [
-        f"% {sheet.caption}.{note}",
+        _one_line(f"% {sheet.caption}.{note}"),
         r"% Preamble: \usepackage[utf8]{inputenc} \usepackage{booktabs}. Wider than the page: \resizebox or \small.",
         rf"\begin{{tabular}}{{{_columns(sheet)}}}",
         r"\toprule",
@@ -98,8 +98,13 @@ def escaped(text: str) -> str:
     >>> print(escaped("95 % of {a_b} at ε ≥ 2"))
     95\,\% of \{a\_b\} at $\varepsilon$ $\geq$ 2
     """
-    found = _SPECIAL.sub(lambda match: _SYMBOLS[match.group()], text)
+    found = _SPECIAL.sub(lambda match: _SYMBOLS[match.group()], _one_line(text))
     return re.sub(r"(?<=\d) \\%", r"\\,\\%", found)
+
+
+def _one_line(text: str) -> str:
+    """Return text without line breaks and control characters: they would end a comment, or a paragraph in a cell."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
 
 
 def _columns(sheet: Sheet) -> str:

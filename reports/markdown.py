@@ -24,7 +24,7 @@ def markdown_summary(result: AuditResult) -> str:
         f"**{verdict.word}** (partial report)" if result.partial else f"**{verdict.word}**",
         plain(verdict.sentence),
         *(["\n".join(f"- {plain(reason)}" for reason in verdict.reasons)] if verdict.reasons else []),
-        f"*{plain(headline.VERDICTS[verdict.word])}*",
+        f"*{plain(headline.gloss(result))}*",
     ]
     for sheet in sheets(result):
         parts += [] if sheet.name == "numbers" else [f"## {plain(sheet.caption)}"]

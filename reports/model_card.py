@@ -82,7 +82,7 @@ def _privacy(result: AuditResult) -> Sheet:
         ("Mechanism", _mechanism(result)),
         ("Accountants", _accountants(result)),
         ("Lower bound by attacks", f"ε ≥ {refuted.value}; {'; '.join(refuted.lines)}"),
-        ("Verdict of the audit", f"{result.verdict.word}: {headline.VERDICTS[result.verdict.word]}"),
+        ("Verdict of the audit", f"{result.verdict.word}: {headline.gloss(result)}"),
     ]
     header = ("Differential privacy", "What is claimed and what was found")
     return Sheet(name="privacy", caption="Privacy", header=header, numeric=frozenset(), rows=tuple(rows))

@@ -17,6 +17,8 @@ __all__ = [
     "at_most",
     "chance",
     "count",
+    "detail",
+    "difference",
     "duration",
     "fixed",
     "percent",
@@ -108,6 +110,28 @@ def score_interval(interval: Interval, metric: str) -> str:
     if _is_share(metric):
         return f"{100.0 * interval.low:.1f} to {100.0 * interval.high:.1f} %"
     return f"{interval.low:.3g} to {interval.high:.3g}"
+
+
+def difference(apart: float, metric: str) -> str:
+    """Return how far two values of a probe are apart, with its sign; of shares in points of a per cent.
+
+    >>> difference(0.0412, "accuracy"), difference(-1.5, "CIDEr")
+    ('+4.1 points', '-1.5')
+    """
+    return f"{100.0 * apart:+.1f} points" if _is_share(metric) else f"{apart:+.3g}"
+
+
+def detail(name: str, value: float | str) -> str:
+    """Return what a probe tells beside its scores: counts whole, recalls and chances in per cent, else four digits.
+
+    >>> detail("R@1, image to text (trained)", 0.01234), detail("chance", 0.5), detail("draws", 10), detail("C", 0.01)
+    ('1.2 %', '50.0 %', '10', '0.01')
+    """
+    if isinstance(value, str):
+        return value
+    if _is_share(name) or name.startswith("chance"):
+        return score(value, "accuracy")
+    return count(value) if isinstance(value, int) else f"{value:.4g}"
 
 
 def count(value: float) -> str:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dpaudit.errors import InputError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Parse = Callable[[str], None]
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded, as the command line does
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -51,3 +57,32 @@ def cifar10() -> Path:
     if not (found / "train.parquet").is_file():
         pytest.skip("no CIFAR-10 here: set DPAUDIT_TEST_CIFAR10 to a folder with train.parquet")
     return found
+
+
+@pytest.fixture(scope="session")
+def parse() -> Parse:
+    """A function that reads one line of a shell as the command line would; InputError says what does not parse."""
+    from typer.main import get_command  # noqa: PLC0415 (other tests do without)
+
+    from dpaudit.cli.app import application  # noqa: PLC0415
+
+    root: Any = get_command(application())
+    end = re.compile(r"\s(?:[|>&;]|#)|\s<\s")
+
+    def read(line: str) -> None:
+        command = line.rpartition("| ")[2] if "| dpaudit " in line else line
+        words = shlex.split(end.split(command)[0])
+        if "dpaudit" not in words:
+            raise InputError("line", line, "a command `dpaudit ...`")
+        words, group, name = words[words.index("dpaudit") + 1 :], root, "dpaudit"
+        try:
+            context = group.make_context(name, list(words), resilient_parsing=not words or words[0].startswith("-"))
+            while hasattr(group, "commands") and words and not words[0].startswith("-"):
+                name, group, words = group.resolve_command(context, words)
+                context = group.make_context(name, list(words), parent=context)
+        except Exception as error:
+            if not hasattr(error, "format_message"):
+                raise
+            raise InputError("line", line, f"a command that parses ({error.format_message()})") from error
+
+    return read

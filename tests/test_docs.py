@@ -15,11 +15,10 @@ import pytest
 import yaml
 
 from dpaudit.calls.sweeps import grid
-from dpaudit.cli.spoken import parse
 from dpaudit.recipes.recipe import load_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -71,7 +70,7 @@ def run_page(page: Path, folder: Path) -> None:
     assert answer.returncode == 0, answer.stderr
 
 
-def test_every_command_of_the_documents_parses() -> None:
+def test_every_command_of_the_documents_parses(parse: Callable[[str], None]) -> None:
     found = list(commands())
     assert len(found) > 60
     wrong = []

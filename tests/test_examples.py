@@ -38,11 +38,11 @@ SMALL = (
 
 
 @pytest.fixture(scope="module")
-def tabulate() -> dict[str, object]:
-    return runpy.run_path(str(EXAMPLES / "tabulate.py"))
+def results_table() -> dict[str, object]:
+    return runpy.run_path(str(EXAMPLES / "results_table.py"))
 
 
-def test_the_recipes_of_the_first_results_become_its_tables(tmp_path: Path, tabulate: dict[str, object]) -> None:
+def test_the_recipes_of_the_first_results_become_its_tables(tmp_path: Path, results_table: dict[str, object]) -> None:
     vip, cap = tmp_path / "vip-0", tmp_path / "cap-0"
     public = "start.pretrain={data: {name: procedural, size: 64}, batch_size: 16, steps: 2}"
     dpaudit.run(EXAMPLES / "scenes-vip.yaml", out=vip, overrides=[*SMALL, public])
@@ -56,7 +56,7 @@ def test_the_recipes_of_the_first_results_become_its_tables(tmp_path: Path, tabu
         second = tmp_path / f"{first.name}-again"
         second.mkdir()
         (second / "results.json").write_text(json.dumps(stored))
-    tables = tabulate["tables"]
+    tables = results_table["tables"]
     assert callable(tables)
     page = tables(tmp_path)
     for row in ("raw pixels", "ViP model, random initialisation", "ViP, epsilon 8", "DP-Cap, epsilon infinity"):
@@ -65,13 +65,13 @@ def test_the_recipes_of_the_first_results_become_its_tables(tmp_path: Path, tabu
     assert "| ViP, epsilon 8 - ViP model, synthetic initialisation |" in page
 
 
-def test_the_contrastive_systems_have_rows_of_their_own(tmp_path: Path, tabulate: dict[str, object]) -> None:
+def test_the_contrastive_systems_have_rows_of_their_own(tmp_path: Path, results_table: dict[str, object]) -> None:
     public = "start.pretrain={data: {name: scenes, size: 64, seed: 9, public: true}, batch_size: 16, steps: 2}"
     dpaudit.run(EXAMPLES / "scenes-dp-clip.yaml", out=tmp_path / "clip-0", overrides=[*SMALL, public])
     paired = SMALL[0].replace("scenes, size: 300", "scenes, pairs: same-class, size: 600")
     without = ["privacy.epsilon=inf", "privacy.clip_norm=1"]
     dpaudit.run(EXAMPLES / "scenes-logit-dp.yaml", out=tmp_path / "pairs-0", overrides=[paired, *SMALL[1:], *without])
-    tables = tabulate["tables"]
+    tables = results_table["tables"]
     assert callable(tables)
     page = tables(tmp_path)
     stages = ("random initialisation", "public pairs, epsilon 0")
@@ -81,8 +81,17 @@ def test_the_contrastive_systems_have_rows_of_their_own(tmp_path: Path, tabulate
     assert "| DP-CLIP, epsilon 8 - DP-CLIP model, public pairs, epsilon 0 |" in page
 
 
-def test_an_interval_is_students_over_seeds(tabulate: dict[str, object]) -> None:
-    cell = tabulate["cell"]
+def test_a_row_of_the_audit_block_table_is_read_from_audits(tmp_path: Path) -> None:
+    example = runpy.run_path(str(EXAMPLES / "audit_block.py"))
+    result = example["audit"](tmp_path, 8, 3000, 1, 0, ["privacy.steps=6", "privacy.batch_size=64"])
+    epsilon, canaries, runs, certified, expected, independent, audits = example["row"](8, [result]).split("|")[1:-1]
+    assert (epsilon.strip(), canaries.strip(), runs.strip(), audits.strip()) == ("8", "3,000", "1", "1")
+    assert 0 < float(certified.split()[0]) < float(independent.split()[0]) < 10
+    assert float(expected) == pytest.approx(result.plans[0].expected["accountant"], abs=0.005)
+
+
+def test_an_interval_is_students_over_seeds(results_table: dict[str, object]) -> None:
+    cell = results_table["cell"]
     assert callable(cell)
     assert cell([40.0, 42.0, 44.0]) == "42.0 (37.0 to 47.0)"  # 4.303 x 2 / sqrt(3) = 4.97
     assert cell([-1.0, 2.0], signed=True) == "+0.5 (-18.6 to +19.6)"  # 12.706 x 2.121 / sqrt(2) = 19.06

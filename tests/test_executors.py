@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
+from typing import TYPE_CHECKING
 
 import pytest
 
+import dpaudit
 from dpaudit.errors import InputError
 from dpaudit.executors import Executor, executor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 def process_of(item: int) -> tuple[int, int, str | None]:
@@ -35,10 +42,48 @@ def test_ray_is_an_extra() -> None:
         list(executor("ray", 2).each(process_of, [1, 2]))
 
 
+RECIPE = """
+name: cluster
+data: {name: digits, image_size: 8, limit: 60, split: {audit_pool: 40, probe_train: 10, probe_test: 10}}
+trainer: {name: supervised, model: cnn, image_size: 8, width: 2, peak_learning_rate: 0.5}
+privacy: {epsilon: 8, clip_norm: 1, batch_size: 16, steps: 3}
+canaries: {block: 0}
+references: {count: 2}
+attacks: [{name: reference_difference, family: pool}]
+bounds: {decide: []}
+"""
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Yield the pool of a local Ray cluster of two processes, which know where it lies."""
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("DPAUDIT_CACHE", str(tmp_path / "pool"))
+    ray.init(num_cpus=2, include_dashboard=False)
+    yield tmp_path / "pool"
+    ray.shutdown()
+
+
 @pytest.mark.slow
-def test_a_local_ray_cluster_does_the_work() -> None:
-    pytest.importorskip("ray")
-    assert sorted(item for item, _, _ in executor("ray", 2).each(process_of, [1, 2, 3])) == [1, 2, 3]
+def test_a_local_ray_cluster_does_the_work(cluster: Path, tmp_path: Path) -> None:
+    on_ray = executor("ray", 2)
+    found = list(on_ray.each(process_of, [1, 2, 3]))
+    assert sorted(item for item, _, _ in found) == [1, 2, 3]
+    assert os.getpid() not in {own for _, own, _ in found}
+    assert {threads for _, _, threads in found} == {"1"}
+    recipe = tmp_path / "cluster.yaml"
+    recipe.write_text(RECIPE)
+    assert dpaudit.train_references(recipe, out=tmp_path / "run", executor=on_ray) == (2, 2)
+    assert len(list(cluster.rglob("model.safetensors"))) == 2
+    trained = weights(cluster)
+    shutil.rmtree(cluster)
+    assert dpaudit.train_references(recipe, out=tmp_path / "run", executor=executor(jobs=1)) == (2, 2)
+    assert weights(cluster) == trained
+
+
+def weights(pool: Path) -> dict[str, bytes]:
+    """Return the files of weights in a pool by their folders."""
+    return {path.parent.name: path.read_bytes() for path in pool.rglob("model.safetensors")}
 
 
 def test_bad_use_is_refused() -> None:

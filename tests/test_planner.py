@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
 from dpaudit.bounds.family import any_family, gaussian_family
 from dpaudit.bounds.gdp import gdp_mu
-from dpaudit.bounds.guesses import guess
+from dpaudit.bounds.guesses import Guesses, guess
+from dpaudit.bounds.joint.count import JointCount
+from dpaudit.bounds.joint.groups import region_of
 from dpaudit.bounds.max_p import PlannedTest, max_p_bound, max_p_value
 from dpaudit.bounds.one_run import Steinke
 from dpaudit.bounds.one_run_fdp import FdpRecursion
@@ -16,6 +20,9 @@ from dpaudit.errors import InputError
 from dpaudit.mechanism import Mechanism
 from dpaudit.planner import plan_guesses
 from dpaudit.scores import LabelledScores
+
+if TYPE_CHECKING:
+    from dpaudit.results import Plan
 
 MU8 = gdp_mu(8.0, 1e-5)
 
@@ -61,12 +68,47 @@ def test_a_plan_is_what_audits_then_see() -> None:
         noise = rng.normal(size=1000) / MU8
         honest = LabelledScores(scores=member + noise, member=member)
         leaking = LabelledScores(scores=member + noise / 2, member=member)
-        sides = {"guesses_in": plan.guesses_in, "guesses_out": plan.guesses_out}
-        found.append(max_p_bound(planned, [guess(honest, **sides)], strategy="planned").epsilon)
-        refuted.append(max_p_value(planned.test, Gaussian(MU8), [guess(leaking, **sides)]) <= 0.05)
+        seen, leaked = (
+            guess(run, guesses_in=plan.guesses_in, guesses_out=plan.guesses_out) for run in (honest, leaking)
+        )
+        found.append(max_p_bound(planned, [seen], strategy="planned").epsilon)
+        refuted.append(max_p_value(planned.test, Gaussian(MU8), [leaked]) <= 0.05)
     assert np.median(found) == pytest.approx(plan.expected_epsilon, rel=0.03)
     assert np.mean(refuted) == pytest.approx(plan.power, abs=0.06)
     assert max(found) < plan.largest_epsilon
+
+
+def test_rank_groups_are_planned_where_they_certify_more() -> None:
+    mu = MU8
+    planned = PlannedTest(test=JointCount(), family=gaussian_family(delta=1e-5), confidence=0.95, promise=Gaussian(mu))
+    other = PlannedTest(test=JointCount(), family=any_family(delta=1e-5), confidence=0.95)
+
+    def plan(*, rank_groups: bool) -> Plan:
+        return plan_guesses(
+            mechanism(1 / mu), planned, attack="ideal", canaries=1000, beside=[other], rank_groups=rank_groups
+        )
+
+    one, two = plan(rank_groups=False), plan(rank_groups=True)
+    assert one.surest is None
+    assert two.surest is not None
+    assert two.expected["gaussian"] > one.expected["gaussian"] * 1.03
+    assert two.power >= 0.8
+    assert two.surest.guesses_in + two.surest.guesses_out == round(0.36 * (two.guesses_in + two.guesses_out))
+    assert 2 <= two.surest.weight <= 4
+    assert "two rank groups" in two.note
+    assert two.error_rates is None
+    counts = {"guesses_in": two.guesses_in, "guesses_out": two.guesses_out}
+    asked = Guesses(canaries=1000, guesses=sum(counts.values()), correct=sum(counts.values()))
+    assert two.largest["any"] == max_p_bound(other, [asked], strategy="planned").epsilon, "one count, of any mechanism"
+    rng, found = np.random.default_rng(0), []
+    for _ in range(400):
+        member = rng.random(1000) < 0.5
+        run = LabelledScores(scores=member + rng.normal(size=1000) / mu, member=member)
+        seen = guess(run, **counts, surest=(two.surest.guesses_in, two.surest.guesses_out))
+        found.append(region_of(seen, two.surest))
+    median = (False, sorted(found)[200][1])
+    assert sum(region <= median for region in found) / 400 == pytest.approx(0.5, abs=0.12), "whole counts"
+    assert np.mean([region[0] for region in found]) < 0.12, "few ideal runs have more errors than are told apart"
 
 
 def test_guesses_lean_to_the_side_that_shows_more() -> None:

@@ -28,8 +28,10 @@ CERTIFIED = "{attack: audit_block, method: one-run-joint, hypothesis: accountant
 HEAD = "| epsilon promised | canaries | runs | certified | the planner expected | under independence | audits |"
 
 
-def audit(folder: Path, epsilon: float, canaries: int, runs: int, index: int) -> AuditResult:
-    """Return one audit's result, done before or now."""
+def audit(
+    folder: Path, epsilon: float, canaries: int, runs: int, index: int, smaller: Sequence[str] = ()
+) -> AuditResult:
+    """Return one audit's result, done before or now; smaller: settings of a trial."""
     name = f"epsilon-{epsilon}-runs-{runs}-{index}"
     return dpaudit.run(
         "vip-micro",
@@ -44,6 +46,7 @@ def audit(folder: Path, epsilon: float, canaries: int, runs: int, index: int) ->
             f"canaries={{block: {canaries}}}",
             f"bounds.decide=[{CERTIFIED}]",
             "report={pictures: 0}",
+            *smaller,
         ],
     )
 

@@ -5,21 +5,20 @@
 #   sh docs/examples/results.sh path/to/parquet    # and CIFAR-10: a folder of parquet files with its 60,000 images
 set -e
 here=$(dirname "$0")
-plain="--set privacy.epsilon=inf --set privacy.batch_size=256"
+plain="--set privacy.epsilon=inf"
+run() { recipe=$1; name=$2; shift 2; dpaudit run "$here/$recipe.yaml" --set seed=$seed --set name="$name-$seed" "$@"; }
+start() { echo "--set start.pretrain=null --set start.weights=runs/$1-$seed/start/model.safetensors --set privacy.initial_weights=synthetic"; }
 for seed in 0 1 2; do
-  first=runs/scenes-vip-8-$seed
-  public="--set start.pretrain=null --set start.weights=$first/start/model.safetensors"
-  public="$public --set privacy.initial_weights=synthetic"
-  run() { recipe=$1; name=$2; shift 2; dpaudit run "$here/$recipe.yaml" --set seed=$seed --set name="$name-$seed" "$@"; }
   run scenes-vip scenes-vip-8
-  run scenes-dp-cap scenes-dp-cap-8 $public
-  run scenes-vip scenes-vip-inf $public $plain --set privacy.steps=400
-  run scenes-dp-cap scenes-dp-cap-inf $public $plain --set privacy.steps=200
+  synthetic=$(start scenes-vip-8)
+  run scenes-dp-cap scenes-dp-cap-8 $synthetic
+  run scenes-vip scenes-vip-inf $synthetic $plain --set privacy.batch_size=256 --set privacy.steps=400
+  run scenes-dp-cap scenes-dp-cap-inf $synthetic $plain --set privacy.batch_size=256 --set privacy.steps=200
   run scenes-dp-clip scenes-dp-clip-8
   run scenes-dp-clip scenes-dp-clip-inf $plain --set privacy.steps=200
   run scenes-logit-dp scenes-logit-dp-8
   run scenes-logit-dp scenes-logit-dp-inf $plain --set privacy.steps=200
   [ -n "$1" ] || continue
-  run cifar10-vip cifar10-vip-8 $public --set data.path="$1"
-  run cifar10-vip cifar10-vip-inf $public $plain --set privacy.steps=400 --set data.path="$1"
+  run cifar10-vip cifar10-vip-8 --set data.path="$1"
+  run cifar10-vip cifar10-vip-inf $(start cifar10-vip-8) $plain --set privacy.batch_size=256 --set privacy.steps=400 --set data.path="$1"
 done

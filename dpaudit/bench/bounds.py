@@ -91,11 +91,9 @@ def bench_bounds(audits: int = AUDITS, *, seed: int = 0, progress: Progress | No
 def contenders() -> tuple[Contender, ...]:
     """Return every bound of `dpaudit.bounds.methods` with its strategies, then the uncorrected practice.
 
-    But for one-run-joint: a linear program for each of thousands of audits; `dpaudit bench joint` is its own.
-
     >>> from dpaudit.bounds.methods import METHODS
     >>> set(METHODS) - {contender.method for contender in contenders()}
-    {'one-run-joint'}
+    set()
     """
     return (*certified(), *under_independence(), *estimates(), *uncorrected())
 

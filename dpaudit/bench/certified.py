@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from dpaudit.bench.contender import (
 )
 from dpaudit.bounds.betting import betting_bound
 from dpaudit.bounds.family import any_family, gaussian_family
+from dpaudit.bounds.joint.count import JointCount
+from dpaudit.bounds.joint.runs import ErrorRates
 from dpaudit.bounds.one_run import Steinke
 from dpaudit.bounds.one_run_fdp import FdpRecursion
 from dpaudit.bounds.strategies import Bonferroni, Dkw, FixedGuesses, FixedThreshold, KFold, Split
@@ -48,13 +51,16 @@ _THRESHOLDS: dict[str, ThresholdStrategy] = {
     "best of 4": Bonferroni(choices=tuple(FixedThreshold(threshold=t) for t in (0.5, 1.0, THRESHOLD, 2.0))),
 }
 _FEW_RUNS = 4
+#: of 50 guesses in and out of N(0, 1) and N(1, 1), and with half the noise: what e-values are made for
+_RATES = ErrorRates(promised=0.1, broken=0.005)
 _STREAM = 150  # of the surest guesses, for the betting test
 _BETS = np.arange(0, 6, 0.02)
 
 
 def certified() -> list[Contender]:
     """Return the certified bounds, those of one run first."""
-    one_run = [*_by_guesses(Steinke()), *_by_guesses(FdpRecursion()), _by_few_runs(), _by_accountant(), _by_betting()]
+    recursion = [*_by_guesses(FdpRecursion()), _by_few_runs(FdpRecursion()), _by_accountant()]
+    one_run = [*_by_guesses(Steinke()), *recursion, *_by_joint_count(), _by_betting()]
     many_runs = by_rates("independent runs", "certified", _THRESHOLDS)
     return [*one_run, *many_runs, *_by_band(), *by_area("independent runs", "certified")]
 
@@ -73,13 +79,30 @@ def _by_guesses(test: OneRunTest[Any]) -> list[Contender]:
     ]
 
 
-def _by_few_runs() -> Contender:
+def _by_joint_count() -> list[Contender]:
+    """The joint count; where numbers of guesses are fixed, audits with as many errors share their programs."""
+    slow = {"fixed": 2, "split": 10, "5 folds": 20, "best of 4": 4}
+    one_run = [replace(bound, slow=slow[bound.strategy]) for bound in _by_guesses(JointCount())]
+    return [*one_run, replace(_by_few_runs(JointCount()), slow=2), _by_evidence()]
+
+
+def _by_evidence() -> Contender:
+    """The product of e-values: they are made around what the plan certifies, so the whole family is always searched."""
+    whole = _by_few_runs(JointCount(_RATES))
+
+    def epsilon(_: Family[Any], runs: Runs) -> float:
+        return whole.epsilon(whole.family, runs)
+
+    return replace(whole, strategy=f"fixed, {_FEW_RUNS} runs, e-values", epsilon=epsilon, slow=2)
+
+
+def _by_few_runs(test: OneRunTest[Any]) -> Contender:
     return Contender(
-        method="one-run-fdp",
+        method=test.method,
         strategy=f"fixed, {_FEW_RUNS} runs",
         claim="certified",
         family=gaussian_family(delta=DELTA),
-        epsilon=guessing(FdpRecursion(), _GUESSES["fixed"]),
+        epsilon=guessing(test, _GUESSES["fixed"]),
         runs=_FEW_RUNS,
     )
 

@@ -9,21 +9,18 @@ import numpy as np
 from dpaudit.bounds.family import gaussian_family
 from dpaudit.bounds.gdp import gdp_mu
 from dpaudit.bounds.guesses import Guesses
-from dpaudit.bounds.joint.certificate import Box
 from dpaudit.bounds.joint.count import JointCount
-from dpaudit.bounds.joint.program import best_certificate
+from dpaudit.bounds.joint.groups import RankGroups
 from dpaudit.bounds.joint.runs import ErrorRates
 from dpaudit.bounds.max_p import PlannedTest, max_p_bound
 from dpaudit.bounds.one_run_fdp import FdpRecursion
 from dpaudit.bounds.tradeoff import Gaussian
 from dpaudit.mechanism import Mechanism
 from dpaudit.planner import plan_guesses
-from dpaudit.results import Value
+from dpaudit.results import Surest, Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
     from dpaudit.bounds.max_p import OneRunTest
     from dpaudit.progress import Progress
@@ -48,8 +45,8 @@ _COUNTS = (
     (2, 100_000, 700, 577),
     (1, 100_000, 1_500, 1_017),
 )
-_GROUPS = Box(canaries=1000, sizes=(100, 100), last=(13, 26))
-_WEIGHTS, _MOST, _TERMS = (3, 1), 8, 9_000
+_SUREST = Surest(guesses_in=50, guesses_out=50, weight=3, most=14)
+_RANKED = Guesses(canaries=1000, guesses=200, correct=194, surest=100, surest_correct=99)
 
 
 class CountRow(Value):
@@ -80,6 +77,7 @@ class RunsRow(Value):
     recursion: float
     every_run: float
     evidence: float
+    groups: float | None
     planned: float
 
 
@@ -124,24 +122,19 @@ def _epsilon(test: OneRunTest[Any], runs: Sequence[Guesses]) -> float:
 
 def _two_groups() -> GroupsRow:
     """Return what is certified when 3 e_1 + e_2 <= 8, an event of chance one half for an ideal attack at epsilon 8."""
-    reward = (np.array(_WEIGHTS) @ _GROUPS.errors <= _MOST).astype(np.float64).reshape(_GROUPS.shape)
-    family, mu = gaussian_family(delta=_DELTA), 1.1
-    for _ in range(2):
-        certificate = best_certificate(_GROUPS, reward, Gaussian(mu), terms=_TERMS)
-        if certificate is None:
-            break
-        bound = certificate.most
-        mu = family.largest_refuted(lambda curve: bound(reward, curve) <= 1 - _CONFIDENCE).parameter or mu  # noqa: B023  # called at once
-    design = "ranks 1-100 and 101-200, at most 8 = 3 x errors of the first + errors of the second"
-    return GroupsRow(epsilon=_PROMISE, canaries=_GROUPS.canaries, design=design, joint=family.epsilon(mu))
+    design = "ranks 1-100 and 101-200, 8 = 3 x errors of the first + errors of the second"
+    joint = _epsilon(RankGroups(_SUREST), [_RANKED])
+    return GroupsRow(epsilon=_PROMISE, canaries=_RANKED.canaries, design=design, joint=joint)
 
 
 def _runs_row(runs: int, audits: int) -> RunsRow:
     mu = gdp_mu(_PROMISE, _DELTA)
     plan = _planned(mu, runs)
+    surest = 0 if plan.surest is None else plan.surest.guesses_in + plan.surest.guesses_out
+    sets = _ideal_audits(mu, plan.guesses_in + plan.guesses_out, surest, audits, runs)
     guesses = plan.guesses_in + plan.guesses_out
-    sets = _ideal_errors(mu, guesses, audits, runs)
-    rates = ErrorRates(promised=float(sets.mean()) / guesses, broken=1e-4)
+    wrong = float(np.mean([run.guesses - run.correct for audit in sets for run in audit]))
+    rates = ErrorRates(promised=wrong / guesses, broken=1e-4)
     if plan.error_rates is not None:
         rates = ErrorRates(promised=plan.error_rates[0], broken=plan.error_rates[1])
     ways: dict[str, OneRunTest[Any]] = {
@@ -149,15 +142,18 @@ def _runs_row(runs: int, audits: int) -> RunsRow:
         "every_run": JointCount(),
         "evidence": JointCount(rates) if runs > 1 else JointCount(),
     }
-    medians = {
-        name: float(np.median([_epsilon(test, _seen(guesses, errors)) for errors in sets]))
-        for name, test in ways.items()
-    }
-    return RunsRow(runs=runs, guesses=guesses, planned=plan.expected_epsilon, **medians)
+    medians = {name: _median(test, sets) for name, test in ways.items()}
+    return RunsRow(
+        runs=runs,
+        guesses=guesses,
+        planned=plan.expected_epsilon,
+        groups=None if plan.surest is None else _median(RankGroups(plan.surest), sets),
+        **medians,
+    )
 
 
-def _seen(guesses: int, errors: NDArray[np.int64]) -> list[Guesses]:
-    return [Guesses(canaries=_CANARIES, guesses=guesses, correct=guesses - wrong) for wrong in errors.tolist()]
+def _median(test: OneRunTest[Any], sets: Sequence[Sequence[Guesses]]) -> float:
+    return float(np.median([_epsilon(test, audit) for audit in sets]))
 
 
 def _planned(mu: float, runs: int) -> Plan:
@@ -178,13 +174,20 @@ def _planned(mu: float, runs: int) -> Plan:
     return plan_guesses(mechanism, planned, attack="ideal", canaries=_CANARIES, runs=runs)
 
 
-def _ideal_errors(mu: float, guesses: int, audits: int, runs: int) -> NDArray[np.int64]:
-    """Return the wrong guesses among the surest of ideal canaries, (audits, runs); scores N(+-mu / 2, 1)."""
+def _ideal_audits(mu: float, guesses: int, surest: int, audits: int, runs: int) -> list[list[Guesses]]:
+    """Return what ideal attacks show; scores N(+-mu / 2, 1), the surest of them guessed."""
     rng = np.random.default_rng(0)
-    found = np.empty(audits * runs, dtype=np.int64)
-    for index in range(audits * runs):
-        inside = rng.random(_CANARIES) < 0.5
-        scores = rng.normal(size=_CANARIES) + mu * (inside - 0.5)
-        surest = np.argsort(-np.abs(scores))[:guesses]
-        found[index] = int(((scores > 0) != inside)[surest].sum())
-    return found.reshape(audits, runs)
+    return [[_ideal_run(rng, mu, guesses, surest) for _ in range(runs)] for _ in range(audits)]
+
+
+def _ideal_run(rng: np.random.Generator, mu: float, guesses: int, surest: int) -> Guesses:
+    inside = rng.random(_CANARIES) < 0.5
+    scores = rng.normal(size=_CANARIES) + mu * (inside - 0.5)
+    right = ((scores > 0) == inside)[np.argsort(-np.abs(scores))[:guesses]]
+    return Guesses(
+        canaries=_CANARIES,
+        guesses=guesses,
+        correct=int(right.sum()),
+        surest=surest,
+        surest_correct=int(right[:surest].sum()),
+    )

@@ -27,6 +27,7 @@ class Guesses:
     """What one run showed: of `canaries` fair coins `guesses` were guessed, `correct` of them rightly.
 
     canaries counts every coin tossed, guessed or not. guesses_in, guesses_out: how the guesses divide, where known.
+    surest, surest_correct: how many of the guesses are in the first of two rank groups, and how many of those right.
     """
 
     canaries: int
@@ -34,6 +35,8 @@ class Guesses:
     correct: int
     guesses_in: int | None = None
     guesses_out: int | None = None
+    surest: int = 0
+    surest_correct: int = 0
 
     def __post_init__(self) -> None:
         if self.canaries < 1:
@@ -42,13 +45,19 @@ class Guesses:
             raise InputError("guesses", self.guesses, f"a number from 0 to the {self.canaries} canaries")
         if not 0 <= self.correct <= self.guesses:
             raise InputError("correct", self.correct, f"a number from 0 to the {self.guesses} guesses")
+        errors, surest_errors = self.guesses - self.correct, self.surest - self.surest_correct
+        possible = 0 <= surest_errors <= min(self.surest, errors) and self.surest_correct <= self.correct
+        if not possible or self.surest > self.guesses:
+            expected = f"counts among {self.guesses} guesses of which {self.correct} are right"
+            raise InputError("surest, of them correct", (self.surest, self.surest_correct), expected)
 
 
-def guess(labelled: LabelledScores, *, guesses_in: int, guesses_out: int) -> Guesses:
+def guess(labelled: LabelledScores, *, guesses_in: int, guesses_out: int, surest: tuple[int, int] = (0, 0)) -> Guesses:
     """Return how many of the `guesses_in` highest scores are in and of the `guesses_out` lowest are out.
 
     The two numbers must be fixed before any coin is seen. Ties are broken by a fixed shuffle of the rows: it depends
-    on no coin, and leaks none even when the rows come sorted by membership.
+    on no coin, and leaks none even when the rows come sorted by membership. surest: how many of the highest and of the
+    lowest scores are the first rank group, fixed as well.
 
     >>> from dpaudit.scores import LabelledScores
     >>> labelled = LabelledScores(scores=np.array([3.0, 1.0, 2.0, 0.0]), member=np.array([True, False, False, True]))
@@ -59,15 +68,21 @@ def guess(labelled: LabelledScores, *, guesses_in: int, guesses_out: int) -> Gue
         raise InputError(
             "guesses in, out", (guesses_in, guesses_out), f"numbers that add up to at most {len(labelled)}"
         )
+    if not (0 <= surest[0] <= guesses_in and 0 <= surest[1] <= guesses_out):
+        raise InputError("surest in, out", surest, f"at most the {guesses_in} and {guesses_out} guesses")
     member = labelled.member[_ascending(labelled.scores)]
-    right_in = int(member[len(member) - guesses_in :].sum())
-    right_out = guesses_out - int(member[:guesses_out].sum())
+
+    def right(inside: int, outside: int) -> int:
+        return int(member[len(member) - inside :].sum()) + outside - int(member[:outside].sum())
+
     return Guesses(
         canaries=len(labelled),
         guesses=guesses_in + guesses_out,
-        correct=right_in + right_out,
+        correct=right(guesses_in, guesses_out),
         guesses_in=guesses_in,
         guesses_out=guesses_out,
+        surest=sum(surest),
+        surest_correct=right(*surest),
     )
 
 

@@ -66,7 +66,8 @@ def bound_scores(planned: PlannedTest[Curve], runs: Sequence[LabelledScores], st
 
 
 def _fixed_guesses(runs: Sequence[LabelledScores], choice: FixedGuesses) -> list[Guesses]:
-    return [guess(run, guesses_in=choice.guesses_in, guesses_out=choice.guesses_out) for run in runs]
+    surest = (0, 0) if choice.surest is None else (choice.surest.guesses_in, choice.surest.guesses_out)
+    return [guess(run, guesses_in=choice.guesses_in, guesses_out=choice.guesses_out, surest=surest) for run in runs]
 
 
 def _chosen_guesses(parts: Sequence[tuple[LabelledScores, LabelledScores]], level: float) -> list[Guesses]:

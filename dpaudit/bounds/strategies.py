@@ -17,6 +17,8 @@ from dpaudit.scores import LabelledScores
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dpaudit.results import Surest
+
 __all__ = [
     "Bonferroni",
     "Dkw",
@@ -31,17 +33,25 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class FixedGuesses:
-    """So many guesses in and out, fixed before any coin was seen, for example by the planner: costs nothing."""
+    """So many guesses in and out, fixed before any coin was seen, for example by the planner: costs nothing.
+
+    surest: of two rank groups the first, and what an error in it weighs, as fixed as the rest.
+    """
 
     guesses_in: int
     guesses_out: int
+    surest: Surest | None = None
 
     def __post_init__(self) -> None:
         if self.guesses_in < 0 or self.guesses_out < 0:
             raise InputError("guesses in, out", (self.guesses_in, self.guesses_out), "numbers of at least 0")
 
     def __str__(self) -> str:
-        return f"fixed: {self.guesses_in} in, {self.guesses_out} out"
+        words = f"fixed: {self.guesses_in} in, {self.guesses_out} out"
+        if self.surest is None:
+            return words
+        first = f"{self.surest.guesses_in} in and {self.surest.guesses_out} out"
+        return f"{words}; an error among the surest {first} counts {self.surest.weight}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,29 +14,34 @@ from dpaudit.bounds.family import gaussian_family
 from dpaudit.bounds.guesses import Guesses, guess
 from dpaudit.bounds.max_p import PlannedTest, max_p_bound
 from dpaudit.bounds.one_run_fdp import FdpRecursion
-from dpaudit.data.examples import Examples
+from dpaudit.data.annotations import check_complete
+from dpaudit.data.examples import Examples, concatenate
 from dpaudit.discovery import available, configure
 from dpaudit.dp.devices import device_of, devices, in_words
 from dpaudit.dp.engines import engine
 from dpaudit.dp.noise import gaussian_like
 from dpaudit.environment import environment
-from dpaudit.errors import InputError
-from dpaudit.mechanism import Adjacency, Mechanism
+from dpaudit.errors import DpauditError, InputError
+from dpaudit.mechanism import Mechanism
 from dpaudit.plugins import PerExampleTrainer
 from dpaudit.recipes.recipe import PlugInEntry, built_in_recipes, load_recipe
 from dpaudit.rng import Rng
 from dpaudit.scores import LabelledScores
+from dpaudit.training.population import open_dataset
 from dpaudit.training.rehearsal import Rehearsal
 from dpaudit.training.sensitivity import premises_before_training
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor, nn
 
     from dpaudit.dp.tensors import Batch
+    from dpaudit.mechanism import Adjacency
 
 __all__ = ["Finding", "examine"]
+
+_READ = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +53,11 @@ class Finding:
     finding: str
 
 
-def examine() -> list[Finding]:
-    """Return what every check found, in order."""
+def examine(recipe: str = "dp-cap-micro", adjacencies: Sequence[Adjacency] = ("add-remove",)) -> list[Finding]:
+    """Return what every check found, in order; recipe: whose data are read, adjacencies: those that are replayed."""
     checks: tuple[Callable[[], Finding], ...] = (_bounds, _null, _accountants, _noise, _clipping)
-    return [_versions(), _devices(), _plug_ins(), *(check() for check in checks), *_trainers()]
+    beginning = (_versions(), _devices(), _plug_ins(), _data(recipe))
+    return [*beginning, *(check() for check in checks), *_trainers(adjacencies)]
 
 
 def _versions() -> Finding:
@@ -70,6 +76,33 @@ def _plug_ins() -> Finding:
     broken = [f"{plug_in.name} ({plug_in.broken})" for plug_in in found if plug_in.broken is not None]
     text = f"{len(found)} found, {len(broken)} broken{': ' + '; '.join(broken) if broken else ''}"
     return Finding(check="plug-ins", fine=not broken, finding=text)
+
+
+def _data(recipe: str) -> Finding:
+    """Read a few records of a recipe's data together, and one by one in the opposite order."""
+    loaded = load_recipe(recipe)
+    try:
+        trainer = configure("trainers", loaded.recipe.trainer, loaded.where.at("trainer"))
+        data = open_dataset(loaded, trainer.image_size)
+        ids = data.ids()
+        asked = ids[np.linspace(0, len(ids) - 1, num=min(_READ, len(ids)), dtype=np.int64)]
+        together = data[asked]
+        check_complete(together, trainer.modality)
+        alone = concatenate([data[asked[place : place + 1]] for place in range(len(asked))[::-1]])
+    except DpauditError as error:
+        return Finding(check="data", fine=False, finding=str(error))
+    wrong = [] if len(np.unique(ids)) == len(ids) == len(data) else ["ids that are not unique"]
+    if not _same(together, alone.take(np.arange(len(asked))[::-1])):
+        wrong.append("records that depend on what else is read")
+    found = ", ".join(wrong) or "the same in any order"
+    text = f"{loaded.recipe.data.name}: {len(asked)} of {len(ids):,} records read, {found}"
+    return Finding(check="data", fine=not wrong, finding=text)
+
+
+def _same(first: Examples, second: Examples) -> bool:
+    captions = first.captions == second.captions
+    labels = first.labels is None or second.labels is None or bool(np.array_equal(first.labels, second.labels))
+    return captions and labels and bool(np.array_equal(first.images, second.images))
 
 
 def _bounds() -> Finding:
@@ -136,27 +169,31 @@ def _clipping() -> Finding:
     )
 
 
-def _trainers() -> Iterator[Finding]:
+def _trainers(adjacencies: Sequence[Adjacency]) -> Iterator[Finding]:
     """Yield whether each trainer's declared sensitivity survives record and replay, in its smallest size."""
     for plug_in in available("trainers"):
         if plug_in.broken is None:
-            status, text = _replayed(plug_in.name)
+            status, text = _replayed(plug_in.name, adjacencies)
             yield Finding(check=f"sensitivity of {plug_in.name}", fine=status in ("held", "unknown"), finding=text)
 
 
-def _replayed(name: str) -> tuple[str, str]:
-    """Return the status and the evidence of the adjacency under which a trainer does worst, of those it declares."""
+def _replayed(name: str, adjacencies: Sequence[Adjacency]) -> tuple[str, str]:
+    """Return the status and the evidence of the adjacency under which a trainer does worst, of those it declares.
+
+    One record after the other: with six tiny ones that is the cheapest engine, and the plainest.
+    """
     try:
         entry, channels = _smallest(name)
         trainer = configure("trainers", entry)
     except InputError as error:
         return "unknown", f"not replayed, it has no default options ({error})"
-    rehearsal, found = Rehearsal(trainer=trainer, clip_norm=1.0, rng=Rng.from_seed(0)), []
+    rehearsal = Rehearsal(trainer=trainer, clip_norm=1.0, engine=engine("loop"), rng=Rng.from_seed(0))
+    found: list[tuple[str, str]] = []
     try:
         model = trainer.build(rehearsal.rng.child("model"))
     except Exception as error:  # a stranger's plug-in may raise anything, and must not hide what the others are
         return "broken", f"it builds no model: {type(error).__name__}: {error}"
-    for adjacency in get_args(Adjacency):
+    for adjacency in adjacencies:
         try:
             rehearsal.declared(adjacency, 1.0)
         except InputError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import traceback
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dpaudit.errors import DpauditError, InputError
 from dpaudit.executors import Executor
-from dpaudit.pipeline.order import advance, open_audit
+from dpaudit.pipeline.order import advance, open_audit, told
 from dpaudit.progress import Silent
 from dpaudit.recipes.located import parse_setting
 from dpaudit.recipes.recipe import load_recipe
+from dpaudit.runs import read_json, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,12 +45,16 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a point. verdict: of a point that is done; reason: why one failed, in one line."""
+    """What became of a point. verdict: of a point that is done; reason: why one failed, in one line.
+
+    log: where the traceback of an error is that nobody foresaw.
+    """
 
     point: Point
     status: Literal["done", "failed"]
     verdict: str = ""
     reason: str = ""
+    log: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,17 +255,30 @@ def _each(executor: Executor, work: Any, points: Sequence[Point]) -> Iterator[Ou
 def _work(recipe: str, progress: Progress, references: Executor | None, point: Point) -> Outcome:
     """Audit one point, or go on with it."""
     from dpaudit.results import AuditResult  # noqa: PLC0415 (in a process of its own)
-    from dpaudit.runs import read_json  # noqa: PLC0415
 
     try:
         audit = open_audit(recipe, out=point.folder, overrides=point.settings)
         audit = audit if references is None else audit.with_executor(references)
         advance(audit, "report", progress=progress)
         found = AuditResult.model_validate(read_json(audit.path / "results.json"))
+    except DpauditError as error:
+        return Outcome(point=point, status="failed", reason=told(error))
     except Exception as error:  # a stranger's plug-in may raise anything, and must not stop the other points
-        kind = "" if isinstance(error, DpauditError) else f"{type(error).__name__}: "
-        return Outcome(point=point, status="failed", reason=f"{kind}{' '.join(str(error).split())}")
+        return Outcome(point=point, status="failed", reason=told(error), log=_logged(point))
+    _log_of(point).unlink(missing_ok=True)
     return Outcome(point=point, status="done", verdict=found.verdict.word)
+
+
+def _log_of(point: Point) -> Path:
+    """Return the file beside a point's folder: within it, it would make an empty folder one that is not ours."""
+    return point.folder.with_name(f"{point.folder.name}.log")
+
+
+def _logged(point: Point) -> Path:
+    """Write the traceback of the error that is being handled; return the file, readable to its owner alone."""
+    path = _log_of(point)
+    write_atomically(path, traceback.format_exc().encode(), mode=0o600)
+    return path
 
 
 def _killed(point: Point) -> Outcome:

@@ -118,6 +118,7 @@ def forecast(  # noqa: PLR0913 (the options of a command, each by its name)
     *,
     out: str | Path | None = None,
     overrides: Sequence[str] = (),
+    attacks: Sequence[str] = (),
     simulate_batch: int | None = None,
     device: str | None = None,
     measure: bool = False,
@@ -125,12 +126,14 @@ def forecast(  # noqa: PLR0913 (the options of a command, each by its name)
 ) -> Forecast:
     """Return what a recipe would cost and promise: parameters, epsilon, memory, hours. Nothing is trained or written.
 
-    Arguments as for `train`. measure: time a few real steps; without it no data are read, and `data.expected_size` of
-    the recipe stands for data that are elsewhere. `.stages`: the public stage, where there is one, and the private one.
+    Arguments as for `run` and `train`. measure: time a few real steps; without it no data are read, and
+    `data.expected_size` of the recipe stands for data that are elsewhere. `.stages`: the public stage, where there is
+    one, and the private one.
     """
     from dpaudit.pipeline.forecasts import forecast as look_ahead  # noqa: PLC0415 (imports torch)
 
-    audit = open_audit(recipe, out=out, overrides=_simulated(recipe, overrides, simulate_batch), device=device)
+    settings = _simulated(recipe, overrides, simulate_batch)
+    audit = open_audit(recipe, out=out, overrides=settings, attacks=attacks, device=device)
     return look_ahead(audit, progress or Silent(), measure=measure)
 
 

@@ -86,6 +86,7 @@ def run(  # noqa: PLR0913 (the options of a command)
             recipe,
             out=out,
             overrides=overrides or [],
+            attacks=attacks or [],
             device=device,
             measure=measure,
             as_json=as_json,

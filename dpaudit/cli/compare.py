@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dpaudit.reports.seeds import Repeated
     from dpaudit.results import AuditResult
 
 __all__ = ["compare", "comparison_table"]
@@ -21,22 +22,32 @@ def compare(
     out: Annotated[Path, typer.Option("--out", "-o", help="Where compare.html and compare.csv go.")] = Path("compared"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON on standard output.")] = False,
 ) -> None:
-    """Set finished audits side by side: privacy-utility frontier, verdicts, what recipes and environments differ in.
+    """Set finished audits side by side: privacy-utility frontier, verdicts, means over seeds, what recipes differ in.
 
     Example: dpaudit compare runs/* --out compared
     """
     from dpaudit.calls.verbs import compare as call  # noqa: PLC0415 (imports stay lazy for --help)
     from dpaudit.cli.tables import print_table  # noqa: PLC0415
     from dpaudit.reports.comparison import comparison_rows  # noqa: PLC0415
+    from dpaudit.reports.seeds import repeated  # noqa: PLC0415
 
     runs = call(folders, out=out)
-    rows = comparison_rows(runs)
+    rows, again = comparison_rows(runs), repeated(runs)
     if as_json:
         import json  # noqa: PLC0415 (imports stay lazy for --help)
 
-        typer.echo(json.dumps({"page": str(out / "compare.html"), "rows": rows}, indent=1, default=str))
+        typer.echo(
+            json.dumps(
+                {"page": str(out / "compare.html"), "rows": rows, "over_seeds": [each.row() for each in again]},
+                indent=1,
+                default=str,
+            )
+        )
         return
     print_table(_table(runs))
+    if again:
+        typer.echo("")
+        print_table(_seeds_table(again))
     typer.echo(f"\npage: {out / 'compare.html'}")
 
 
@@ -45,6 +56,14 @@ def comparison_table(folders: Sequence[Path]) -> list[list[str]]:
     from dpaudit.calls.verbs import finished  # noqa: PLC0415 (imports stay lazy for --help)
 
     return _table({folder.name: finished(folder) for folder in folders})
+
+
+def _seeds_table(again: Sequence[Repeated]) -> list[list[str]]:
+    rows = [["recipe", "probe", "features", "mean", "95 % over trainings", "trainings"]]
+    for each in again:
+        trainings = f"{len(each.values)} {each.over}"
+        rows.append([each.recipe, each.probe, each.features, each.mean_text, each.interval_text, trainings])
+    return rows
 
 
 def _table(runs: dict[str, AuditResult]) -> list[list[str]]:

@@ -31,6 +31,7 @@ def show_forecast(  # noqa: PLR0913 (the options of two commands)
     *,
     out: Path | None,
     overrides: Sequence[str],
+    attacks: Sequence[str] = (),
     simulate_batch: int | None = None,
     device: str | None = None,
     measure: bool,
@@ -46,6 +47,7 @@ def show_forecast(  # noqa: PLR0913 (the options of two commands)
         recipe,
         out=out,
         overrides=overrides,
+        attacks=attacks,
         simulate_batch=simulate_batch,
         device=device,
         measure=measure,
@@ -83,6 +85,8 @@ def _lines(found: Forecast) -> Iterator[str]:
         yield f"  {guarantee.accountant:<9}  {epsilon}{at}"
     if promise.note and promise.kind != "none":
         yield textwrap.fill(promise.note, 100, initial_indent="  note       ", subsequent_indent=" " * 13)
+    if found.attacks:
+        yield textwrap.fill(", ".join(found.attacks), 100, initial_indent="  attacks    ", subsequent_indent=" " * 13)
     for stage in found.stages:
         yield from _stage(stage)
     yield textwrap.fill(f"Memory is {found.stages[-1].memory.how}.", 100, break_on_hyphens=False)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
 from dpaudit.errors import DpauditError, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dpaudit.discovery import Group
+    from dpaudit.mechanism import Adjacency
 
 __all__ = ["doctor", "list_plugins", "show"]
 
@@ -17,10 +20,14 @@ _GROUPS = ("attacks", "trainers", "datasets", "probes")
 
 
 def list_plugins(
-    what: Annotated[str, typer.Argument(help="recipes, attacks, trainers, datasets, probes or bounds.")] = "recipes",
+    what: Annotated[
+        str, typer.Argument(help="recipes, attacks, trainers, datasets, probes, bounds or verbs.")
+    ] = "recipes",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
     """List what there is. A plug-in that fails to import is listed as broken, with its reason.
+
+    `list verbs` shows an example of every command.
 
     Example: dpaudit list attacks
     """
@@ -57,15 +64,20 @@ def show(
 
 
 def doctor(
+    recipe: Annotated[str, typer.Argument(help="Whose data are read.")] = "dp-cap-micro",
+    every: Annotated[
+        bool, typer.Option("--all", help="Replay under every adjacency, not add-remove alone (takes thrice as long).")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
-    """Check the installation and test the parts that every number rests on, in seconds.
+    """Check installation, devices and data, and test the parts that every number rests on, in about ten seconds.
 
     Example: dpaudit doctor
+    Example: dpaudit doctor mine.yaml --all
     """
     from dpaudit.calls.doctor import examine  # noqa: PLC0415 (imports torch)
 
-    findings = examine()
+    findings = examine(recipe, _adjacencies(every=every))
     if as_json:
         _print_json([{"check": found.check, "fine": found.fine, "finding": found.finding} for found in findings])
     else:
@@ -74,6 +86,12 @@ def doctor(
     broken = [found.check for found in findings if not found.fine]
     if broken:
         raise DpauditError(f"doctor found: {', '.join(broken)}")
+
+
+def _adjacencies(*, every: bool) -> Sequence[Adjacency]:
+    from dpaudit.mechanism import Adjacency  # noqa: PLC0415 (imports stay lazy for --help)
+
+    return get_args(Adjacency) if every else ("add-remove",)
 
 
 def _rows(what: str) -> list[list[str]]:
@@ -94,8 +112,16 @@ def _rows(what: str) -> list[list[str]]:
                 for m in METHODS.values()
             ),
         ]
+    if what == "verbs":
+        from dpaudit.cli.spoken import examples, summary, verbs  # noqa: PLC0415 (loads every verb)
+
+        found = verbs().items()
+        return [
+            ["verb", "what it does", "example"],
+            *([name, summary(verb), examples(verb)[0]] for name, verb in found),
+        ]
     if what not in _GROUPS:
-        raise InputError("what", what, f"one of recipes, bounds, {', '.join(_GROUPS)}")
+        raise InputError("what", what, f"one of recipes, bounds, verbs, {', '.join(_GROUPS)}")
     from dpaudit.discovery import available  # noqa: PLC0415 (may import torch)
 
     rows = [["name", "status", "origin", "summary"]]

@@ -103,6 +103,7 @@ def _show(found: Sweep, *, as_json: bool) -> None:
                 "status": each.status,
                 "verdict": each.verdict or None,
                 "reason": each.reason or None,
+                "log": None if each.log is None else str(each.log),
             }
             for each in found.outcomes
         ]
@@ -112,7 +113,8 @@ def _show(found: Sweep, *, as_json: bool) -> None:
         print_table(comparison_table(found.done))
     for each in found.outcomes:
         if each.status == "failed":
-            typer.echo(f"failed: {each.point.name}: {each.reason}")
+            more = "" if each.log is None else f" (traceback: {each.log})"
+            typer.echo(f"failed: {each.point.name}: {each.reason}{more}")
     if page is not None:
         typer.echo(f"\npage: {page}")
     if len(found.done) > 1:

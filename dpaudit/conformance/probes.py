@@ -11,7 +11,7 @@ from dpaudit.conformance.finding import Finding, asked, failed, passed, raised, 
 from dpaudit.data.scenes.source import Scenes
 from dpaudit.errors import InputError
 from dpaudit.models.initialisation import seeded
-from dpaudit.plugins import ProbeData, ReadsQuestions, ReadsSpeech, ReadsText, ReadsTruth
+from dpaudit.plugins import ProbeData, ReadsEncoders, ReadsQuestions, ReadsSpeech, ReadsText, ReadsTruth
 from dpaudit.rng import Rng
 
 if TYPE_CHECKING:
@@ -31,13 +31,14 @@ _OTHERS = {
     "reads_truth": ReadsTruth,
     "reads_questions": ReadsQuestions,
     "reads_speech": ReadsSpeech,
+    "reads_encoders": ReadsEncoders,
 }
 
 
 def check_probe(probe: Probe) -> tuple[Finding, ...]:
     """Return what every check found, in order.
 
-    InputError for a probe of texts, questions or known directions: there are no features whose worth is known.
+    InputError for a probe of texts, questions, models or known directions: no features are there of known worth.
     """
     for flag, kind in _OTHERS.items():
         if isinstance(probe, kind) and getattr(probe, flag):

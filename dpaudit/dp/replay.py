@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ROUNDING",
     "Difference",
+    "KeptSums",
     "NoiselessSum",
     "Pair",
     "distance",
@@ -92,7 +93,7 @@ def replay(
     declared: adjacency -> L2 sensitivity. Each batch is computed once, sums are kept up to 1 GiB. DpauditError if
     a sum is not finite.
     """
-    sums = _Kept(released)
+    sums = released if isinstance(released, KeptSums) else KeptSums(released)
     found = []
     for adjacency, first, second in pairs:
         apart = distance(sums(first), sums(second))
@@ -147,14 +148,15 @@ def shared_noise(noise: Mapping[str, NDArray[np.floating]]) -> tuple[str, str] |
     return None if len(alike) == 0 else (names[alike[0][0]], names[alike[0][1]])
 
 
-class _Kept:
-    """The sums of the batches that were used last, two at least."""
+class KeptSums:
+    """The sums of the batches that were used last, two at least, up to 1 GiB; each of them is computed once."""
 
     def __init__(self, released: NoiselessSum) -> None:
         self._released = released
         self._sums: OrderedDict[tuple[str, ...], Gradients] = OrderedDict()
 
     def __call__(self, ids: tuple[str, ...]) -> Gradients:
+        """Return the sum of the records with these ids."""
         if ids not in self._sums:
             self._sums[ids] = self._released(ids)
         self._sums.move_to_end(ids)

@@ -151,6 +151,7 @@ def _plan(aim: Aim, method: str, canaries: int, runs: int, *, beside: bool) -> P
         runs=runs,
         enough_power=aim.enough_power,
         beside=_beside(aim, method, test) if beside else (),
+        rank_groups=aim.tested != "any",
     )
 
 

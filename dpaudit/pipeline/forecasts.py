@@ -71,7 +71,10 @@ class StageForecast(Value):
 
 
 class Forecast(Value):
-    """A recipe before anything is done. parameters: all; trained: by a private step; parts: by module of the model."""
+    """A recipe before anything is done. parameters: all; trained: by a private step; parts: by module of the model.
+
+    attacks: their labels; they were made with their options, and not yet held against the data.
+    """
 
     recipe: str
     trainer: str
@@ -80,6 +83,7 @@ class Forecast(Value):
     parts: dict[str, int]
     promise: Promise
     guarantees: tuple[Guarantee, ...]
+    attacks: tuple[str, ...] = ()
     stages: tuple[StageForecast, ...]
 
     @property
@@ -117,8 +121,16 @@ def forecast(audit: Audit, progress: Progress, *, measure: bool = False) -> Fore
         parts={name: _count(child) for name, child in model.named_children()},
         promise=promise,
         guarantees=promised,
+        attacks=_attacks(audit),
         stages=tuple(_stages(each, mechanism)),
     )
+
+
+def _attacks(audit: Audit) -> tuple[str, ...]:
+    """Return the labels of the recipe's attacks; InputError where one cannot be made of its options."""
+    for named in audit.attacks:
+        audit.attack(named)
+    return tuple(named.label for named in audit.attacks)
 
 
 def _count(model: nn.Module) -> int:

@@ -12,6 +12,7 @@ from dpaudit.bounds.clopper_pearson import Confusion, clopper_pearson_bound
 from dpaudit.bounds.family import Family, accountant_family, any_family, gaussian_family
 from dpaudit.bounds.guesses import guess
 from dpaudit.bounds.joint.count import JointCount
+from dpaudit.bounds.joint.groups import RankGroups
 from dpaudit.bounds.joint.runs import ErrorRates
 from dpaudit.bounds.max_p import PlannedTest, max_p_bound
 from dpaudit.bounds.methods import METHODS, one_run_test
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from dpaudit.bounds.strategies import FixedGuesses
     from dpaudit.bounds.tradeoff import TradeOff
     from dpaudit.mechanism import Mechanism
-    from dpaudit.results import Bound, Promise
+    from dpaudit.results import Bound, Plan, Promise
     from dpaudit.scores import LabelledScores
 
 __all__ = [
@@ -75,24 +76,32 @@ def planned_test(
     method: str,
     hypothesis: str,
     confidence: float,
-    error_rates: tuple[float, float] | None = None,
+    plan: Plan | None = None,
 ) -> PlannedTest[Any]:
     """Return a test of one hypothesis by one method, with the promise's own curve beside it.
 
     hypothesis `promise`: the family that the promise belongs to. InputError for a pair that does not exist.
-    error_rates: of the plan, what the e-values of `one-run-joint` are made for.
+    plan: what `one-run-joint` takes from it: what e-values are made for, or two rank groups.
     """
     family = _family(promise, hypothesis)
     if hypothesis_of(promise, hypothesis) not in REQUESTS.get(method, ()):
         known = "; ".join(f"{name} with {', '.join(known)}" for name, known in REQUESTS.items())
         raise InputError("bound", f"{method} with hypothesis {hypothesis}", f"one of: {known}")
     test = FdpRecursion() if method == "clopper-pearson" else one_run_test(method)
-    if isinstance(test, JointCount) and error_rates is not None:
-        test = JointCount(ErrorRates(promised=error_rates[0], broken=error_rates[1]))
+    if isinstance(test, JointCount) and plan is not None:
+        test = _as_planned(test, plan, family)
     curve = promise_curve(promise)
     if isinstance(test, Steinke) and not isinstance(curve, EpsilonDelta):
         curve = None
     return PlannedTest[Any](test=test, family=family, confidence=confidence, promise=curve)
+
+
+def _as_planned(test: JointCount, plan: Plan, family: Family[Any]) -> JointCount | RankGroups:
+    if plan.surest is not None:
+        return test if family.hypothesis == "any" else RankGroups(plan.surest)
+    if plan.error_rates is not None:
+        return JointCount(ErrorRates(promised=plan.error_rates[0], broken=plan.error_rates[1]))
+    return test
 
 
 def bound_runs(planned: PlannedTest[Any], method: str, runs: Sequence[LabelledScores], chosen: FixedGuesses) -> Bound:

@@ -26,10 +26,12 @@ from dpaudit.plugins.data import (
     Misdescribes,
 )
 from dpaudit.plugins.probes import (
+    Encoder,
     Features,
     FeatureSource,
     Probe,
     ProbeData,
+    ReadsEncoders,
     ReadsLabels,
     ReadsLogits,
     ReadsMisdescriptions,
@@ -75,6 +77,7 @@ __all__ = [
     "Dataset",
     "DeclaresUnsound",
     "EmbedsText",
+    "Encoder",
     "FeatureSource",
     "Features",
     "GivenPart",
@@ -86,6 +89,7 @@ __all__ = [
     "PerExampleTrainer",
     "Probe",
     "ProbeData",
+    "ReadsEncoders",
     "ReadsLabels",
     "ReadsLogits",
     "ReadsMisdescriptions",

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor, nn
 
     from dpaudit.data.examples import Examples
     from dpaudit.plugins.attacks import Capability
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
     from dpaudit.rng import Rng
 
 __all__ = [
+    "Encoder",
     "FeatureSource",
     "Features",
     "Probe",
     "ProbeData",
+    "ReadsEncoders",
     "ReadsLabels",
     "ReadsLogits",
     "ReadsMisdescriptions",
@@ -75,6 +78,25 @@ class ReadsLogits(Protocol):
 
     @property
     def reads_logits(self) -> bool:
+        """Return whether it does."""
+
+
+class Encoder(Features, Protocol):
+    """Features of a model that may be trained on."""
+
+    def fresh(self) -> nn.Module:
+        """Return a copy of the model, the caller's own."""
+
+    def embed(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Return features (n, d) of uint8 images (n, 3, S, S) by this copy; they can be differentiated."""
+
+
+@runtime_checkable
+class ReadsEncoders(Protocol):
+    """A capability of a probe: it asks for an `Encoder` of each model, raw pixels included."""
+
+    @property
+    def reads_encoders(self) -> bool:
         """Return whether it does."""
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from dpaudit.data.examples import Examples, concatenate
-from dpaudit.dp.replay import ROUNDING, neighbours, replay, shared_noise, worst
+from dpaudit.dp.replay import ROUNDING, KeptSums, neighbours, replay, shared_noise, worst
 from dpaudit.errors import DpauditError
 from dpaudit.plugins import PerExampleTrainer, StepCanary
 from dpaudit.results import Assumption
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from dpaudit.dp.replay import Difference, Pair
+    from dpaudit.dp.replay import Difference, NoiselessSum, Pair
     from dpaudit.dp.tensors import Gradients
     from dpaudit.mechanism import Adjacency
     from dpaudit.rng import Rng
@@ -106,10 +106,13 @@ def replay_trainer(
     pairs = neighbours(records.ids.tolist(), adjacency)
     whole = not isinstance(rehearsal.trainer, PerExampleTrainer)
     few = pairs if whole else [pair for pair in pairs if len(pair[2]) == 1]
-    found = {rehearsal.clip_norm: _differences(rehearsal, model, records, few, rehearsal.clip_norm)}
-    lengths = _lengths(rehearsal, model, records, pairs) if whole else found[rehearsal.clip_norm]
+    sums = KeptSums(rehearsal.released(model, records, rehearsal.clip_norm))
+    found = {rehearsal.clip_norm: _differences(rehearsal, sums, few, rehearsal.clip_norm)}
+    lengths = _lengths(rehearsal, sums, pairs) if whole else found[rehearsal.clip_norm]
     clip = _tighter(rehearsal.clip_norm, lengths)
-    found[clip] = _differences(rehearsal, model, records, pairs, clip)
+    if clip != rehearsal.clip_norm:
+        sums = KeptSums(rehearsal.released(model, records, clip))
+    found[clip] = _differences(rehearsal, sums, pairs, clip)
     at = max(found, key=lambda each: worst(found[each]).ratio)
     every = tuple(itertools.chain.from_iterable(found.values()))
     doubt = _doubt(rehearsal, model, records, worst(found[at]), at) if worst(every).violates else None
@@ -196,19 +199,16 @@ def rehearsed_records(records: Examples, rng: Rng) -> Examples:
 
 
 def _differences(
-    rehearsal: Rehearsal, model: nn.Module, records: Examples, pairs: Sequence[Pair], clip: float
+    rehearsal: Rehearsal, sums: NoiselessSum, pairs: Sequence[Pair], clip: float
 ) -> tuple[Difference, ...]:
-    released = rehearsal.released(model, records, clip)
-    return replay(released, pairs, lambda adjacency: rehearsal.declared(adjacency, clip))
+    return replay(sums, pairs, lambda adjacency: rehearsal.declared(adjacency, clip))
 
 
-def _lengths(
-    rehearsal: Rehearsal, model: nn.Module, records: Examples, pairs: Sequence[Pair]
-) -> tuple[Difference, ...]:
+def _lengths(rehearsal: Rehearsal, sums: NoiselessSum, pairs: Sequence[Pair]) -> tuple[Difference, ...]:
     """Return how long the sum of each batch is: its difference from the empty batch's, which is 0."""
     batches = dict.fromkeys(batch for _, *both in pairs for batch in both if batch)
     against_none: list[Pair] = [("add-remove", (), batch) for batch in batches]
-    return _differences(rehearsal, model, records, against_none, rehearsal.clip_norm)
+    return _differences(rehearsal, sums, against_none, rehearsal.clip_norm)
 
 
 def _tighter(clip: float, found: Sequence[Difference]) -> float:

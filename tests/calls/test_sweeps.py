@@ -87,6 +87,22 @@ def test_what_a_point_raises_is_a_line_and_not_the_end(tmp_path: Path, monkeypat
     monkeypatch.setattr(sweeps, "advance", breaks)
     found = sweeps._work("quickstart", Silent(), None, Point(name="a", folder=tmp_path / "a", settings=()))
     assert (found.status, found.reason) == ("failed", "RuntimeError: a stranger's plug-in")
+    assert found.log == tmp_path / "a.log"
+    text = found.log.read_text()
+    assert text.startswith("Traceback")
+    assert "in breaks" in text
+    assert found.log.stat().st_mode & 0o077 == 0
+    assert not (tmp_path / "a").exists()  # the same command must find an empty place, or one that is ours
+
+
+def test_what_was_foreseen_needs_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object, **__: object) -> None:
+        raise DpauditError("no such thing")
+
+    monkeypatch.setattr(sweeps, "advance", refuses)
+    found = sweeps._work("quickstart", Silent(), None, Point(name="a", folder=tmp_path / "a", settings=()))
+    assert (found.reason, found.log) == ("no such thing", None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_points_that_are_done_are_compared_in_the_order_of_the_grid(

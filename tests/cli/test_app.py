@@ -197,4 +197,4 @@ def test_doctor_finds_nothing_wrong_here(cli: Cli) -> None:
     code, out, err = cli("doctor")
     assert code == 0, out + err
     assert "FAIL" not in out
-    assert len(out.splitlines()) == 8 + len(available("trainers"))
+    assert len(out.splitlines()) == 9 + len(available("trainers"))

@@ -66,3 +66,12 @@ def test_json_has_every_number(cli: Cli) -> None:
 def test_options_that_do_not_go_together(cli: Cli, flags: list[str], message: str) -> None:
     code, _, err = cli("train", "quickstart", *flags)
     assert (code, message in err) == (2, True)
+
+
+def test_attacks_are_named_and_one_that_cannot_be_made_is_refused(cli: Cli, tmp_path: Path) -> None:
+    _, out, _ = cli("run", "quickstart", "--dry-run", "--attack", "entropy")
+    assert "  attacks    audit_block, loss-pool, entropy" in out
+    code, _, err = cli("run", "quickstart", "--dry-run", "--attack", "no-such-attack")
+    assert code == 2
+    assert "no-such-attack" in err
+    assert list(tmp_path.iterdir()) == []

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dpaudit.cli import app
 from dpaudit.cli.app import continuation
-from dpaudit.cli.spoken import examples, flags, parse, verbs
+from dpaudit.cli.spoken import examples, summary, verbs
 from dpaudit.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,14 +19,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     Cli = Callable[..., tuple[int, str, str]]
+    Parse = Callable[[str], None]
 
 VERBS = verbs()
 #: verbs that show no progress: they answer from what is there, or in a moment
 AT_ONCE = {"account", "gate", "compare", "list", "show", "doctor", "new", "check"}
 
 
+def flags(command: Any) -> set[str]:
+    return {name for parameter in command.params for name in parameter.opts}
+
+
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_an_example_that_parses_prints_json_and_says_more_or_less(verb: str) -> None:
+def test_every_verb_has_an_example_that_parses_prints_json_and_says_more_or_less(verb: str, parse: Parse) -> None:
     found = examples(VERBS[verb])
     assert found, f"the help of {verb} has no example"
     for line in found:
@@ -35,6 +40,16 @@ def test_every_verb_has_an_example_that_parses_prints_json_and_says_more_or_less
     assert "--json" in flags(VERBS[verb])
     if verb not in AT_ONCE:
         assert {"--quiet", "-q", "--verbose", "-v"} <= flags(VERBS[verb])
+
+
+def test_all_verbs_are_listed_with_an_example(cli: Cli) -> None:
+    code, out, _ = cli("list", "verbs")
+    assert code == 0
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [row[0] for row in rows[1:]] == list(VERBS)
+    for row in rows[1:]:
+        assert row[1] == summary(VERBS[row[0]])
+        assert row[2] in examples(VERBS[row[0]])
 
 
 @pytest.mark.parametrize(
@@ -47,12 +62,12 @@ def test_every_verb_has_an_example_that_parses_prints_json_and_says_more_or_less
         ("echo nothing", "dpaudit"),
     ],
 )
-def test_an_example_that_does_not_parse_is_found(line: str, message: str) -> None:
+def test_an_example_that_does_not_parse_is_found(line: str, message: str, parse: Parse) -> None:
     with pytest.raises(InputError, match=message):
         parse(line)
 
 
-def test_a_shell_line_is_parsed_up_to_its_pipe() -> None:
+def test_a_shell_line_is_parsed_up_to_its_pipe(parse: Parse) -> None:
     parse("DPAUDIT_CACHE=/x dpaudit show quickstart > mine.yaml   # copy it")
     parse("torchrun --nproc-per-node 4 -m dpaudit train quickstart")
     parse("cat guesses | dpaudit bound - --method betting --canaries 9 --delta 1e-5")

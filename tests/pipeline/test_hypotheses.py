@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dpaudit.bounds.joint.count import JointCount
+from dpaudit.bounds.joint.groups import RankGroups
 from dpaudit.bounds.methods import METHODS
+from dpaudit.bounds.one_run_fdp import FdpRecursion
 from dpaudit.bounds.tradeoff import EpsilonDelta, Profile
 from dpaudit.errors import InputError
 from dpaudit.mechanism import Mechanism
 from dpaudit.pipeline.hypotheses import CERTIFIED, REQUESTS, bound_all_guessed, planned_test
-from dpaudit.results import Promise
+from dpaudit.results import Plan, Promise, Surest
 from dpaudit.scores import LabelledScores
 
 MECHANISM = Mechanism(
@@ -64,6 +67,27 @@ def test_a_test_searches_its_hypothesis_beside_the_promise(
 def test_pairs_that_do_not_exist_are_refused(promise: Promise, method: str, hypothesis: str) -> None:
     with pytest.raises(InputError, match=r"bound|hypothesis"):
         planned_test(promise, method, hypothesis, 0.95)
+
+
+def test_rank_groups_of_a_plan_test_every_curve_but_that_of_any_mechanism() -> None:
+    surest = Surest(guesses_in=20, guesses_out=10, weight=3, most=9)
+    plan = Plan(
+        attack="audit_block",
+        method="one-run-joint",
+        canaries=1000,
+        runs=1,
+        guesses_in=60,
+        guesses_out=40,
+        expected_epsilon=1.0,
+        power=0.9,
+        largest_epsilon=2.0,
+        surest=surest,
+    )
+    for hypothesis in ("promise", "gaussian"):
+        assert planned_test(ACCOUNTED, "one-run-joint", hypothesis, 0.95, plan).test == RankGroups(surest)
+    assert planned_test(ACCOUNTED, "one-run-joint", "any", 0.95, plan).test == JointCount()
+    assert planned_test(ACCOUNTED, "one-run-fdp", "promise", 0.95, plan).test == FdpRecursion()
+    assert planned_test(ACCOUNTED, "one-run-joint", "promise", 0.95).test == JointCount()
 
 
 def gaussian_canaries(noise_multiplier: float, rng: np.random.Generator, count: int = 20_000) -> LabelledScores:

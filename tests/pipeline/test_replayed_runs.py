@@ -84,6 +84,6 @@ def test_without_clipping_there_is_nothing_to_replay(tiny: tuple[str, ...], tmp_
 def test_doctor_replays_every_trainer(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [PlugIn(name=name, target="", origin="", summary="", broken=None) for name in ("vip", wrong)]
     monkeypatch.setattr(doctor, "available", lambda _: found)
-    sound, centred = doctor._trainers()
+    sound, centred = doctor._trainers(("add-remove",))
     assert (sound.fine, centred.fine) == (True, False), centred.finding
     assert "certified by batches {" in centred.finding

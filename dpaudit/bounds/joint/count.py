@@ -10,8 +10,8 @@ import numpy as np
 
 from dpaudit.bounds.family import Refuted
 from dpaudit.bounds.guesses import Guesses
-from dpaudit.bounds.joint.program import best_certificate, box_around, is_solved
-from dpaudit.bounds.joint.runs import ErrorRates, evidence_p_value, largest_by_evidence
+from dpaudit.bounds.joint.program import MOST_TERMS, best_certificate, box_around, is_solved
+from dpaudit.bounds.joint.runs import ErrorRates, are_multiplied, evidence_p_value, largest_by_evidence
 from dpaudit.bounds.one_run_fdp import FdpRecursion
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dpaudit.bounds.tradeoff import TradeOff
     from dpaudit.results import GuaranteeKind
 
-__all__ = ["JointCount"]
+__all__ = ["JointCount", "chance_of_count", "count_certificate"]
 
 Curve = TypeVar("Curve", bound="TradeOff")
 
@@ -30,6 +30,8 @@ _RECURSION = FdpRecursion()
 _PASSES = 4
 _GAIN = 1e-3  # relative: a pass that gains less is the last
 _HOPELESS = 10.0  # where the recursion is so far above the level, no program is solved
+#: terms of the programs of runs of all sizes together; runs of one size share a program
+_ALL_TERMS = 12_000
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,10 @@ class JointCount:
     method: ClassVar[str] = "one-run-joint"
     guarantee: ClassVar[GuaranteeKind] = "certified"
 
-    def p_value(self, curve: TradeOff, run: Guesses) -> float:
+    def p_value(self, curve: TradeOff, run: Guesses, terms: int = MOST_TERMS) -> float:
         """Return a bound on the chance of this many right guesses under any mechanism that keeps `curve`.
+
+        terms: the most that a program may have.
 
         >>> from dpaudit.bounds.guesses import Guesses
         >>> from dpaudit.bounds.tradeoff import Gaussian
@@ -56,17 +60,17 @@ class JointCount:
         (True, True)
         """
         by_recursion = _RECURSION.p_value(curve, run)
-        certificate = _certificate(run.canaries, run.guesses, run.correct, curve)
-        return by_recursion if certificate is None else min(by_recursion, _chance(certificate, run, curve))
+        certificate = count_certificate(run.canaries, run.guesses, run.correct, curve, terms)
+        return by_recursion if certificate is None else min(by_recursion, chance_of_count(certificate, run, curve))
 
     def refutes(self, curve: TradeOff, run: Guesses, level: float) -> bool:
         """Return whether the run refutes `curve` at `level`; no program is solved where the recursion is far above."""
         if _RECURSION.refutes(curve, run, level):
             return True
-        if _HOPELESS * level < 1 and not _RECURSION.refutes(curve, run, _HOPELESS * level):
+        if _is_hopeless(curve, [run], level):
             return False
-        certificate = _certificate(run.canaries, run.guesses, run.correct, curve)
-        return certificate is not None and _chance(certificate, run, curve) <= level
+        certificate = count_certificate(run.canaries, run.guesses, run.correct, curve, MOST_TERMS)
+        return certificate is not None and chance_of_count(certificate, run, curve) <= level
 
     @property
     def stand_in(self) -> FdpRecursion:
@@ -75,15 +79,17 @@ class JointCount:
 
     def p_value_of_runs(self, curve: TradeOff, runs: Sequence[Guesses]) -> float:
         """Return a bound on the chance of runs at least this good under any mechanism that keeps `curve`."""
-        if self.rates is None or len(runs) == 1:
-            return max(self.p_value(curve, run) for run in runs) ** len(runs)
-        return evidence_p_value(curve, runs, self.rates)
+        if self.rates is not None and are_multiplied(runs, self.rates):
+            return evidence_p_value(curve, runs, self.rates)
+        worst = _worst(runs)
+        return max(self.p_value(curve, run, _share(worst)) for run in worst) ** len(runs)
 
     def largest_refuted(self, family: Family[Curve], runs: Sequence[Guesses], level: float) -> Refuted:
         """Return the largest curve of a family that the runs refute, each at `level` or all together at level^R."""
-        if self.rates is None or len(runs) == 1:
-            return self._refuted_by_each(family, runs, level)
-        usual = self._refuted_by_each(family, [_as_planned(run, self.rates) for run in runs], level).parameter
+        if self.rates is None or not are_multiplied(runs, self.rates):
+            return self._refuted_by_each(family, _worst(runs), level)
+        planned = _worst([_as_planned(run, self.rates) for run in runs])
+        usual = self._refuted_by_each(family, planned, level).parameter
         if not usual:
             return Refuted(parameter=None, epsilon=0.0)
         return largest_by_evidence(family, runs, self.rates, level ** len(runs), usual)
@@ -93,12 +99,15 @@ class JointCount:
 
         A certificate bounds the chance under every curve, so those found at the last answer give a better one.
         """
+        terms = _share(runs)
         if family.start is not None:
-            return family.largest_below(lambda curve: max(self.p_value(curve, run) for run in runs), level)
+            return family.largest_below(lambda curve: max(self.p_value(curve, run, terms) for run in runs), level)
         found = family.largest_refuted(lambda curve: all(_RECURSION.refutes(curve, run, level) for run in runs))
+        if found.parameter is None and _is_hopeless(family.curve(family.private), runs, level):
+            return found
         for _ in range(_PASSES):
             anchor = family.curve(family.private if found.parameter is None else found.parameter)
-            known = {run: _certificate(run.canaries, run.guesses, run.correct, anchor) for run in set(runs)}
+            known = {run: count_certificate(run.canaries, run.guesses, run.correct, anchor, terms) for run in runs}
             better = family.largest_refuted(lambda curve: all(_refutes(known[run], curve, run, level) for run in runs))  # noqa: B023  # called at once
             gain, found = better.epsilon - found.epsilon, max(found, better, key=lambda refuted: refuted.epsilon)
             if gain <= _GAIN * found.epsilon:
@@ -106,9 +115,38 @@ class JointCount:
         return found
 
     def remark(self, runs: Sequence[Guesses]) -> str:
-        """Return a sentence where the recursion had to do, because a program would be too large."""
-        too_large = any(0 < run.correct < run.guesses and not is_solved(_box(run)) for run in runs)
+        """Return how runs were judged together, and what had to do where a program would be too large."""
+        if self.rates is not None and len(runs) > 1:
+            if are_multiplied(runs, self.rates):
+                return f"the e-values of {len(runs)} runs are multiplied"
+            return "every run must refute: with so many errors the programs of e-values would take too long"
+        worst = _worst(runs)
+        too_large = any(0 < run.correct < run.guesses and not is_solved(_box(run), _share(worst)) for run in worst)
         return "by the recursion: with so many errors the linear program would take too long" if too_large else ""
+
+
+def _worst(runs: Sequence[Guesses]) -> list[Guesses]:
+    """Return the run with the most errors of each size, in a fixed order.
+
+    Runs of one size have one chance p(e) of at most e errors, so P[all have at most e] is at most p(e)^R: the worst
+    run's count decides for all of them, whether p rises with e or not.
+    """
+    found: dict[tuple[int, int], Guesses] = {}
+    for run in runs:
+        size = (run.canaries, run.guesses)
+        if size not in found or run.correct < found[size].correct:
+            found[size] = run
+    return [found[size] for size in sorted(found)]
+
+
+def _is_hopeless(curve: TradeOff, runs: Sequence[Guesses], level: float) -> bool:
+    """Return whether the recursion is so far above the level that no program is worth solving."""
+    return _HOPELESS * level < 1 and not all(_RECURSION.refutes(curve, run, _HOPELESS * level) for run in runs)
+
+
+def _share(worst: Sequence[Guesses]) -> int:
+    """Return how many terms the program of each size may have."""
+    return min(MOST_TERMS, _ALL_TERMS // max(1, len(worst)))
 
 
 def _as_planned(run: Guesses, rates: ErrorRates) -> Guesses:
@@ -117,12 +155,13 @@ def _as_planned(run: Guesses, rates: ErrorRates) -> Guesses:
 
 
 def _refutes(certificate: Certificate | None, curve: TradeOff, run: Guesses, level: float) -> bool:
-    if certificate is not None and _chance(certificate, run, curve) <= level:
+    if certificate is not None and chance_of_count(certificate, run, curve) <= level:
         return True
     return _RECURSION.refutes(curve, run, level)
 
 
-def _chance(certificate: Certificate, run: Guesses, curve: TradeOff) -> float:
+def chance_of_count(certificate: Certificate, run: Guesses, curve: TradeOff) -> float:
+    """Return what a certificate says of P[at most as many errors as in the run]."""
     few = np.arange(certificate.cover.size) <= run.guesses - run.correct
     return certificate.most(few.astype(np.float64), curve)
 
@@ -132,10 +171,10 @@ def _box(run: Guesses) -> Box:
 
 
 @lru_cache(maxsize=512)
-def _certificate(canaries: int, guesses: int, correct: int, curve: TradeOff) -> Certificate | None:
+def count_certificate(canaries: int, guesses: int, correct: int, curve: TradeOff, terms: int) -> Certificate | None:
     """Return the best certificate at `curve` of "at most so many errors"; None where the recursion must do."""
     if correct in (0, guesses):
         return None  # all right: the recursion is exact; none right: nothing is refuted
     box = _box(Guesses(canaries=canaries, guesses=guesses, correct=correct))
     few = np.arange(box.shape[0]) <= guesses - correct
-    return best_certificate(box, few.astype(np.float64), curve)
+    return best_certificate(box, few.astype(np.float64), curve, terms=terms)

@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 
     from dpaudit.bounds.tradeoff import TradeOff
 
-__all__ = ["Evidence", "best_evidence", "expected_errors"]
+__all__ = ["Evidence", "best_evidence", "evidence_box", "expected_errors"]
 
 _ROUNDING = 1e-9
 _POINTS = 12
 _TANGENTS = np.geomspace(1e-3, 3e4, 84)
+#: no E is larger: against a curve that is far off, what one run cannot spend on likely errors goes to less likely ones
+_LARGEST = 1e4
 _LIKELY = 1e-7  # errors less likely than this under the expected law are kept at 0 or above, nothing more
 
 
@@ -73,12 +75,22 @@ def best_evidence(canaries: int, guesses: int, error_rate: float, curve: TradeOf
 
     None where its program would be too large.
     """
+    box = evidence_box(canaries, guesses, error_rate)
+    if not is_solved(box) or box.last == (0,):
+        return None
+    law = expected_errors(guesses, error_rate, box.last[0])
+    return _solved(box, law, curve, epsilon_grid(curve, canaries, _POINTS))
+
+
+def evidence_box(canaries: int, guesses: int, error_rate: float) -> Box:
+    """Return the box of the e-value's program: the errors that are likely, with a margin.
+
+    >>> evidence_box(1000, 272, 0.04).last
+    (47,)
+    """
     mean = guesses * error_rate
     most = min(guesses, math.ceil(mean + 6 * math.sqrt(mean)) + 16)
-    box = Box(canaries=canaries, sizes=(guesses,), last=(most,))
-    if not is_solved(box) or most == 0:
-        return None
-    return _solved(box, expected_errors(guesses, error_rate, most), curve, epsilon_grid(curve, canaries, _POINTS))
+    return Box(canaries=canaries, sizes=(guesses,), last=(most,))
 
 
 def _solved(box: Box, law: NDArray[np.float64], curve: TradeOff, epsilons: NDArray[np.float64]) -> Evidence:
@@ -95,7 +107,8 @@ def _solved(box: Box, law: NDArray[np.float64], curve: TradeOff, epsilons: NDArr
     objective[program.logs] = -law[likely]
     equal, equal_to = program.equalities(deltas)
     below, below_is = program.inequalities()
-    bounds = [(0, None)] * program.logs.start + [(None, None)] * len(likely)
+    bounds: list[tuple[float | None, float | None]] = [(0, None)] * program.values.start
+    bounds += [(0, _LARGEST)] * math.prod(box.shape) + [(None, None)] * len(likely)
     found = linprog(objective, A_ub=below, b_ub=below_is, A_eq=equal, b_eq=equal_to, bounds=bounds, method="highs-ds")
     solution = np.zeros(program.width) if found.x is None else np.asarray(found.x, dtype=np.float64)
     flows = solution[program.flows].reshape(len(epsilons), -1)

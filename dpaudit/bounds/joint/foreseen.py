@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,12 +13,16 @@ from dpaudit.bounds.guesses import Guesses
 from dpaudit.bounds.joint.evidence import best_evidence
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dpaudit.bounds.joint.groups import RankGroups
     from dpaudit.bounds.joint.runs import ErrorRates
     from dpaudit.bounds.tradeoff import TradeOff
 
-__all__ = ["power_of_evidence", "typical_runs"]
+__all__ = ["power_of_evidence", "power_of_groups", "typical_runs", "weighted_quantile"]
 
 _DRAWS = 4000
+_NEARLY_ALL = 0.9995
 
 
 def typical_runs(canaries: int, guesses: int, error_rate: float, runs: int) -> list[Guesses]:
@@ -45,3 +50,45 @@ def power_of_evidence(promise: TradeOff, run: Guesses, rates: ErrorRates, runs: 
     logs = np.where(values > 0, np.log(np.maximum(values, 1e-300)), -np.inf)
     errors = np.random.default_rng(0).binomial(run.guesses, rates.broken, size=(_DRAWS, runs))
     return float(np.mean(logs[errors].sum(axis=1) >= math.log(1 / alpha)))
+
+
+def weighted_quantile(sizes: tuple[int, int], rates: tuple[float, float], weight: int, chance: float) -> int:
+    """Return the least t with P[weight x errors of the first group + errors of the second <= t] >= chance.
+
+    rates: chances that a guess of each group is wrong, guesses taken as independent.
+
+    >>> weighted_quantile((100, 100), (0.01, 0.04), 3, 0.5)
+    7
+    """
+    return int(np.searchsorted(_weighted_law(sizes, rates, weight).cumsum(), chance))
+
+
+def power_of_groups(
+    test: RankGroups, promise: TradeOff, run: Guesses, rates: tuple[float, float], level: float
+) -> float:
+    """Return the chance that a run refutes the promise at `level` if guesses of the two groups err at `rates`.
+
+    run: its canaries and guesses. Weighted errors are tried one by one until the promise is kept, or likelier ones are
+    left no more.
+    """
+    sizes, weight = (run.surest, run.guesses - run.surest), test.surest.weight
+    below = _weighted_law(sizes, rates, weight).cumsum()
+    refuted = 0.0
+    for weighted in range(min(test.surest.most, sizes[1]) + 1):
+        if not test.refutes(promise, replace(run, correct=run.guesses - weighted, surest_correct=run.surest), level):
+            break
+        refuted = float(below[weighted])
+        if refuted >= _NEARLY_ALL:
+            break
+    return refuted
+
+
+def _weighted_law(sizes: tuple[int, int], rates: tuple[float, float], weight: int) -> NDArray[np.float64]:
+    """Return the chances of the weighted errors, (weight x sizes[0] + sizes[1] + 1,)."""
+    first, second = (
+        np.diff(bdtr(np.arange(size + 1), size, rate), prepend=0.0) for size, rate in zip(sizes, rates, strict=True)
+    )
+    spread = np.zeros(weight * sizes[0] + 1)
+    spread[::weight] = first
+    law: NDArray[np.float64] = np.convolve(spread, second)
+    return law

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 from dpaudit.bounds.family import Refuted
-from dpaudit.bounds.joint.evidence import best_evidence
+from dpaudit.bounds.joint.evidence import best_evidence, evidence_box
 from dpaudit.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dpaudit.bounds.joint.evidence import Evidence
     from dpaudit.bounds.tradeoff import TradeOff
 
-__all__ = ["ErrorRates", "evidence_p_value", "largest_by_evidence"]
+__all__ = ["ErrorRates", "are_multiplied", "evidence_p_value", "largest_by_evidence"]
 
 Curve = TypeVar("Curve", bound="TradeOff")
 
@@ -28,6 +28,9 @@ Curve = TypeVar("Curve", bound="TradeOff")
 _ANCHORS = (0.5, 0.7, 0.8, 0.84, 0.87, 0.9, 0.92, 0.94, 0.96, 0.98, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0)
 #: the part of log(1 / alpha) that runs as promised must earn; beyond, e-values are made for half the noise
 _WITHIN_REACH = 0.5
+#: edges of the programs of runs of all sizes together; one program of so many takes about a second, and a bound may
+#: need one at each anchor
+_MOST_EDGES = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,15 @@ class ErrorRates:
         for field, rate in (("promised", self.promised), ("broken", self.broken)):
             if not 0 <= rate < 1:
                 raise InputError(field, rate, "a chance from 0 to below 1")
+
+
+def are_multiplied(runs: Sequence[Guesses], rates: ErrorRates) -> bool:
+    """Return whether e-values are multiplied: of several runs, unless their programs are too large (by sizes alone)."""
+    if len(runs) < 2:
+        return False
+    sizes = {(run.canaries, run.guesses) for run in runs}
+    boxes = [evidence_box(canaries, guesses, rates.promised) for canaries, guesses in sizes if guesses]
+    return sum(box.last[0] for box in boxes) <= _MOST_EDGES
 
 
 def evidence_p_value(curve: TradeOff, runs: Sequence[Guesses], rates: ErrorRates) -> float:

@@ -28,6 +28,11 @@ _NARROW = {torch.float32, torch.float16, torch.bfloat16}
 class _Widening(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types there
     """Makes float64 of whatever is asked for in a narrower floating type: `x.float()`, `zeros(3, dtype=...)`."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Say no: to skip its compiler, torch would import it, two seconds for what nobody compiles."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if kwargs.get("dtype") in _NARROW:

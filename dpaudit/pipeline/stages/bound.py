@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dpaudit.bounds.joint.groups import RankGroups
 from dpaudit.bounds.strategies import FixedGuesses
 from dpaudit.errors import DpauditError
 from dpaudit.metrics import attack_result, most_exposed
@@ -144,8 +145,9 @@ def _bounds(audit: Audit, named: NamedAttack, runs: list[LabelledScores], table:
     threat = Threat(access=table.threat_model.access, inserts=table.threat_model.inserts)
     found = []
     for method, hypothesis, confidence, decides, plan in requests:
-        chosen = FixedGuesses(guesses_in=plan.guesses_in, guesses_out=plan.guesses_out)
-        tested = planned_test(promise, method, hypothesis, confidence, plan.error_rates)
+        tested = planned_test(promise, method, hypothesis, confidence, plan)
+        surest = plan.surest if isinstance(tested.test, RankGroups) else None
+        chosen = FixedGuesses(guesses_in=plan.guesses_in, guesses_out=plan.guesses_out, surest=surest)
         bound = bound_runs(tested, method, runs, chosen)
         facts = {"attack": named.label, "threat": threat, "decides": decides, "exploratory": named.exploratory}
         found.append(bound.model_copy(update=facts | _of_one_step(promise, bound)))

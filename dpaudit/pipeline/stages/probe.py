@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dpaudit.discovery import configure
-from dpaudit.plugins import Classifies, EmbedsText, ProbeData, ReadsLogits, ReadsSpeech, ReadsText
+from dpaudit.plugins import Classifies, EmbedsText, ProbeData, ReadsEncoders, ReadsLogits, ReadsSpeech, ReadsText
 from dpaudit.runs import content_key, write_atomically
 from dpaudit.training.attach import released_model
+from dpaudit.training.encoders import ModelEncoder, PixelEncoder
 from dpaudit.training.job import drawn_model, initial_model
 from dpaudit.training.kept_features import KeptFeatures, model_digest
 from dpaudit.training.non_private import non_private_twin
@@ -67,6 +68,8 @@ def _features(probe: Probe, job: Job, models: dict[str, nn.Module], kept: Path) 
     kept: the folder where features and logits are looked up, and kept.
     """
     trainer = job.trainer
+    if isinstance(probe, ReadsEncoders) and probe.reads_encoders:
+        return {name: ModelEncoder(trainer, model) for name, model in models.items()} | {"raw pixels": PixelEncoder()}
     if isinstance(probe, ReadsText) and probe.reads_text and isinstance(trainer, EmbedsText):
         spaces = {name: TwoTowers(trainer, model) for name, model in models.items()}
         vectors = _kept("image vectors", job, models, {**spaces}, kept)

@@ -12,10 +12,13 @@ import pytest
 from scipy.optimize import linprog
 from scipy.sparse import csr_array
 
+from dpaudit.bounds.guesses import Guesses
 from dpaudit.bounds.joint.certificate import Box, Certificate, certify
+from dpaudit.bounds.joint.groups import RankGroups, region_of
 from dpaudit.bounds.joint.program import best_certificate, box_around, epsilon_grid
 from dpaudit.bounds.tradeoff import EpsilonDelta, Gaussian, TradeOff
 from dpaudit.errors import InputError
+from dpaudit.results import Surest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -155,6 +158,22 @@ def test_no_mechanism_on_four_canaries_earns_more(
     truth = most_of_all_mechanisms(curve, box, reward, epsilons)
     assert truth <= found.most(reward, curve) + 1e-7
     assert found.most(reward, curve) == pytest.approx(truth, abs=1e-6)
+
+
+@pytest.mark.parametrize(("guesses", "first"), [(2, 1), (3, 1)])
+def test_no_mechanism_is_in_a_region_of_two_groups_more_often(guesses: int, first: int) -> None:
+    # the mechanisms keep the profile at 25 epsilons, so a few more of them than keep the curve
+    curve, box = Gaussian(1.0), whole_box(3, first, guesses - first)
+    surest = Surest(guesses_in=first, guesses_out=0, weight=2, most=1)
+    for errors in itertools.product(*(range(size + 1) for size in box.sizes)):
+        run = Guesses(
+            canaries=3, guesses=guesses, correct=guesses - sum(errors), surest=first, surest_correct=first - errors[0]
+        )
+        beyond, last = region_of(run, surest)
+        weighted, total = 2 * box.errors[0] + box.errors[1], box.errors.sum(axis=0)
+        inside = (weighted <= 1) | (total <= last) if beyond else weighted <= last
+        truth = most_of_all_mechanisms(curve, box, inside.astype(float).reshape(box.shape), np.linspace(0, 4, 25))
+        assert truth <= RankGroups(surest).p_value(curve, run) + 5e-3
 
 
 def exact_bound(

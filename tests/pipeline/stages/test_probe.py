@@ -29,7 +29,10 @@ TINY = (
     "bounds={decide: []}",
     "report.pictures=0",
 )
-PROBES = "[knn, {name: few-shot, shots: 2, draws: 2}, captions, {name: caption-zero-shot, by: tree}, compositional]"
+PROBES = (
+    "[knn, {name: few-shot, shots: 2, draws: 2}, captions, {name: caption-zero-shot, by: tree}, compositional, "
+    "{name: fine-tune, epsilon: 8, steps: 2, batch_size: 8, draws: 1}]"
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,7 @@ def test_every_probe_stands_beside_its_baselines(probed: tuple[Path, dict[str, P
     _, results, _ = probed
     rows = {name: [measurement.features for measurement in probe.measurements] for name, probe in results.items()}
     features = ["trained", "untrained", "raw pixels"]
-    assert [rows[name] for name in ("knn", "few-shot")] == [features] * 2
+    assert [rows[name] for name in ("knn", "few-shot", "fine-tune")] == [features] * 3
     assert rows["caption-zero-shot"] == ["trained", "untrained"]
     assert rows["captions"] == ["trained", "untrained", "caption of another image"]
     assert rows["compositional"][2:] == ["trained, image hidden", "untrained, image hidden"]

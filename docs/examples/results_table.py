@@ -1,6 +1,6 @@
 """Turns the results.json files of docs/examples/results.sh into the tables of docs/results.md.
 
-    python docs/examples/tabulate.py runs
+    python docs/examples/results_table.py runs
 
 A cell is the mean accuracy over seeds with the 95 % interval of Student's t over them. Every seed has other training
 records, another synthetic stage and other test records, so the interval is over all of these. Differences are taken
@@ -10,13 +10,12 @@ within a seed, where both sides were tested on the same records.
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections import defaultdict
 from pathlib import Path
 
-#: two-sided 95 % quantiles of Student's t by degrees of freedom
-T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
+from dpaudit.metrics import over_seeds
+
 DATA = {"scenes": "scenes", "parquet": "CIFAR-10"}
 TRAINER = {"vip": "ViP", "dp-cap": "DP-Cap", "dp-clip": "DP-CLIP", "logit-dp": "Logit-DP"}
 STAGES = {"untrained": "random initialisation", "pre-trained": "synthetic initialisation"}
@@ -101,12 +100,11 @@ def cell(values: list[float], *, signed: bool = False) -> str:
     >>> cell([40.0, 42.0, 44.0])
     '42.0 (37.0 to 47.0)'
     """
-    mean, sign = sum(values) / len(values), "+" if signed else ""
+    sign = "+" if signed else ""
     if len(values) < 2:
-        return f"{mean:{sign}.1f} (one seed)"
-    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    half = T95[len(values) - 1] * deviation / math.sqrt(len(values))
-    return f"{mean:{sign}.1f} ({mean - half:{sign}.1f} to {mean + half:{sign}.1f})"
+        return f"{values[0]:{sign}.1f} (one seed)"
+    mean = over_seeds(values)
+    return f"{mean.value:{sign}.1f} ({mean.low:{sign}.1f} to {mean.high:{sign}.1f})"
 
 
 if __name__ == "__main__":
