@@ -42,9 +42,9 @@ _COARSE, _FINE = 24, 8
 _SHARES = (0.7, 1.0, 1.4)
 #: with fewer runs e-values are not tried: they would certify less
 _MANY_RUNS = 4
-#: two rank groups are tried from so many guesses on; the first has this share of them, and its errors weigh as many
-#: times more as they are rarer, at most four times
-_ENOUGH_GUESSES, _SUREST, _HEAVIEST = 100, 0.36, 4
+#: two rank groups are tried where one count has so many guesses; the first has this share of them, and its errors
+#: weigh as many times more as they are rarer, at most four times
+_ENOUGH_GUESSES, _SUREST, _HEAVIEST = 120, 0.36, 4
 #: where fewer guesses have enough power too, so many times those of one count are guessed: the others weigh less
 _MORE = 1.35
 #: errors that all ideal runs but this share stay below are told apart
@@ -158,7 +158,7 @@ def plan_guesses(  # noqa: PLR0913 (a design, and what it is asked)
     elif rank_groups and isinstance(planned.test, JointCount) and planned.family.hypothesis != "any":
         bound_by_power = guesses is not None or quick.power(promise, round(best / _MORE)) < enough_power
         total = best if bound_by_power else min(canaries, round(_MORE * best))
-        groups = _rank_groups(design, total)
+        groups = _rank_groups(design, total) if best >= _ENOUGH_GUESSES else None
         ways += [] if groups is None else [(_ByGroups(planned, design, half_noise, groups), total)]
 
     def worth(way: tuple[_EveryRun, int]) -> tuple[bool, float]:
@@ -327,8 +327,6 @@ def _rank_groups(design: Design, guesses: int) -> _Groups | None:
     The share of the surest is a rule of thumb; the weight is how many times rarer their errors are.
     """
     size = round(_SUREST * guesses)
-    if guesses < _ENOUGH_GUESSES:
-        return None
     first, sides = design.sides(size), design.sides(guesses)
     if first[0] > sides[0] or first[1] > sides[1]:
         return None

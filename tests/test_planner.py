@@ -108,7 +108,7 @@ def test_rank_groups_are_planned_where_they_certify_more() -> None:
         found.append(region_of(seen, two.surest))
     median = (False, sorted(found)[200][1])
     assert sum(region <= median for region in found) / 400 == pytest.approx(0.5, abs=0.12), "whole counts"
-    assert np.mean([region[0] for region in found]) < 0.12, "few ideal runs have more errors than are told apart"
+    assert np.mean([region[0] for region in found]) < 0.15, "few ideal runs have more errors than are told apart"
 
 
 def test_guesses_lean_to_the_side_that_shows_more() -> None:

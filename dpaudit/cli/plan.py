@@ -175,7 +175,11 @@ def _gain(designs: Designs) -> list[str]:
         return []
     hypothesis, before = next(iter(best.by_recursion.items()))
     how = "every run must refute" if best.error_rates is None else "the runs' e-values are multiplied"
-    several = f" ({how})" if best.runs > 1 else ""
+    ways = [how] if best.runs > 1 else []
+    if best.surest is not None:
+        surest = best.surest.guesses_in + best.surest.guesses_out
+        ways.append(f"two rank groups: an error among the {surest} surest counts {best.surest.weight}")
+    several = f" ({'; '.join(ways)})" if ways else ""
     after = at_least(best.expected[hypothesis])
     return [
         f"test: {best.method}{several}, {after}; one-run-fdp on the same guesses: {at_least(before)} ({hypothesis})"

@@ -42,10 +42,10 @@ __all__ = ["MOST_GROUP_TERMS", "RankGroups", "Region", "fits", "group_box", "reg
 
 Curve = TypeVar("Curve", bound="TradeOff")
 
-#: terms (edges x epsilons) of a program of two groups that is solved; one of so many takes 1 to 3 seconds
-MOST_GROUP_TERMS = 9_000
+#: terms (edges x epsilons) of a program of two groups that is solved; one of so many takes 2 or 3 seconds
+MOST_GROUP_TERMS = 13_000
 _RECURSION = FdpRecursion()
-_PASSES = 3
+_PASSES = 2
 _HOPELESS = 10.0  # where the recursion is so far above the level, no program is solved
 _GAIN = 1e-3  # relative: a pass that gains less is the last
 
@@ -165,11 +165,14 @@ class RankGroups:
         run, (beyond, count) = _worst(runs, self.surest)
         most = self.surest.most
         solved = fits(run.canaries, _sizes(run), self.surest.weight, most if beyond else count)
-        if not beyond and not solved:
-            return _counted(run, count, None)  # T <= t implies E <= t
+        if not beyond and (count == 0 or not solved):
+            return _counted(run, count, None)  # T <= t implies E <= t, and T = 0 is E = 0, where the recursion is exact
         weighted = self._weighted(run, most if beyond else count, anchor) if solved else _certain
-        if not beyond:
+        if not beyond and count > self.surest.weight:
             return weighted
+        if not beyond:  # so few errors that the recursion, which needs no grid, may know more
+            within = _counted(run, count, None)
+            return lambda curve: min(weighted(curve), within(curve))
         counted, wider = _counted(run, count, anchor), _counted(run, max(count, most), anchor)
         return lambda curve: min(1.0, wider(curve), weighted(curve) + counted(curve))
 
