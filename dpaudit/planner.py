@@ -150,16 +150,11 @@ def plan_guesses(  # noqa: PLR0913 (a design, and what it is asked)
         return (chance >= enough_power, quick.expected(quick.planned, guesses), chance)
 
     best = _search(value, canaries) if guesses is None else guesses
+    few_are_enough = guesses is None and quick.power(promise, round(best / _MORE)) >= enough_power
     shares = _SHARES if guesses is None else (1.0,)
-    choices = sorted({min(canaries, max(1, round(share * best))) for share in shares})
-    ways: list[tuple[_EveryRun, int]] = [(_EveryRun(planned, design, half_noise), best)]
-    if isinstance(planned.test, JointCount) and runs >= _MANY_RUNS:
-        ways += [(_ByEvidence(planned, design, half_noise), choice) for choice in choices]
-    elif rank_groups and isinstance(planned.test, JointCount) and planned.family.hypothesis != "any":
-        bound_by_power = guesses is not None or quick.power(promise, round(best / _MORE)) < enough_power
-        total = best if bound_by_power else min(canaries, round(_MORE * best))
-        groups = _rank_groups(design, total) if best >= _ENOUGH_GUESSES else None
-        ways += [] if groups is None else [(_ByGroups(planned, design, half_noise, groups), total)]
+    ways = [(_EveryRun(planned, design, half_noise), best), *_by_evidence(planned, quick, best, shares)]
+    if rank_groups:
+        ways += _by_groups(planned, quick, best, _MORE if few_are_enough else 1.0)
 
     def worth(way: tuple[_EveryRun, int]) -> tuple[bool, float]:
         chance = way[0].power(promise, way[1])
@@ -188,6 +183,27 @@ def plan_guesses(  # noqa: PLR0913 (a design, and what it is asked)
         by_recursion=recursion if isinstance(planned.test, SearchesFamily) else {},
         note=_note(mechanism, planned, way),
     )
+
+
+def _by_evidence(
+    planned: PlannedTest[Any], quick: _EveryRun, best: int, shares: Sequence[float]
+) -> list[tuple[_EveryRun, int]]:
+    """Return the designs by e-values, of several shares of the best number of guesses; none for few runs."""
+    design = quick.design
+    if not isinstance(planned.test, JointCount) or design.runs < _MANY_RUNS:
+        return []
+    choices = sorted({min(design.canaries, max(1, round(share * best))) for share in shares})
+    return [(_ByEvidence(planned, design, quick.half_noise), choice) for choice in choices]
+
+
+def _by_groups(planned: PlannedTest[Any], quick: _EveryRun, best: int, times: float) -> list[tuple[_EveryRun, int]]:
+    """Return the design of two rank groups, of so many times the best number of guesses, if it can gain."""
+    design, tested = quick.design, isinstance(planned.test, JointCount) and planned.family.hypothesis != "any"
+    if not tested or design.runs >= _MANY_RUNS or best < _ENOUGH_GUESSES:
+        return []
+    total = min(design.canaries, round(times * best))
+    groups = _rank_groups(design, total)
+    return [] if groups is None else [(_ByGroups(planned, design, quick.half_noise, groups), total)]
 
 
 def _check(mechanism: Mechanism, planned: PlannedTest[Curve], canaries: int, runs: int) -> Curve:

@@ -17,7 +17,7 @@ from dpaudit.bounds.one_run_fdp import FdpRecursion
 from dpaudit.data.annotations import check_complete
 from dpaudit.data.examples import Examples, concatenate
 from dpaudit.discovery import available, configure
-from dpaudit.dp.devices import device_of, devices, in_words
+from dpaudit.dp.devices import device_of, devices, in_words, one_thread
 from dpaudit.dp.engines import engine
 from dpaudit.dp.noise import gaussian_like
 from dpaudit.environment import environment
@@ -173,7 +173,8 @@ def _trainers(adjacencies: Sequence[Adjacency]) -> Iterator[Finding]:
     """Yield whether each trainer's declared sensitivity survives record and replay, in its smallest size."""
     for plug_in in available("trainers"):
         if plug_in.broken is None:
-            status, text = _replayed(plug_in.name, adjacencies)
+            with one_thread():
+                status, text = _replayed(plug_in.name, adjacencies)
             yield Finding(check=f"sensitivity of {plug_in.name}", fine=status in ("held", "unknown"), finding=text)
 
 

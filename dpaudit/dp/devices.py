@@ -7,12 +7,17 @@ the coins are drawn on the CPU, whatever the device.
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 
 from dpaudit.errors import InputError
 
-__all__ = ["CPU", "device_of", "devices", "in_words"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["CPU", "device_of", "devices", "in_words", "one_thread"]
 
 CPU = torch.device("cpu")
 
@@ -60,3 +65,14 @@ def in_words(device: torch.device) -> str:
 
 def _gpus() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread of the CPU inside: exactly repeatable, and for tiny models the fastest."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

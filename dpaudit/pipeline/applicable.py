@@ -21,7 +21,9 @@ def check_applicable(audit: Audit, named: NamedAttack, placed: tuple[str, ...]) 
     placed: the families of gradient canaries that the run carries.
     """
     needs = audit.attack(named).needs
-    audit.family(named, needs, placed)
+    family = audit.family(named, needs, placed)
+    if audit.sizes.candidates.get(family or "") == 1:
+        raise _refusal(audit, named, f"an attack on two candidates or more: this run has one, of family {family}")
     _check_counts(audit, named, needs)
     lacking = [offers(kind) for kind in needs.capabilities if not isinstance(audit.trainer, kind)]
     if lacking:

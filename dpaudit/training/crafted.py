@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from dpaudit.dp.devices import one_thread
 from dpaudit.dp.tensors import trainable
 from dpaudit.errors import InputError
 from dpaudit.plugins import PerExampleTrainer
@@ -90,10 +91,5 @@ def _pixels(batch: Batch, shape: tuple[int, ...]) -> Tensor:
 @contextmanager
 def _alone_and_exact() -> Iterator[None]:
     """One thread, and attention whose derivative has a derivative."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), sdpa_kernel(SDPBackend.MATH):
+        yield

@@ -19,7 +19,9 @@ def rows() -> dict[str, list[str]]:
     page, _, _ = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8").partition("\n## ")
     lines = [line for line in page.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return {first: rest for first, *rest in cells[2:] if not first.startswith("**")}
+    found = {first: rest for first, *rest in cells[2:] if not first.startswith("**")}
+    assert len(found) == sum(not cell[0].startswith("**") for cell in cells[2:]), "two rows for one attack"
+    return found
 
 
 def test_the_page_lists_every_attack_and_no_other() -> None:

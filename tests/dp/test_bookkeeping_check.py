@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -135,3 +136,10 @@ def test_the_check_leaves_the_model_as_it_was() -> None:
     bookkeeping_sum(model, squares, batch, 1.0)
     assert all(torch.equal(each, before[name]) for name, each in model.state_dict().items())
     assert all(each.grad is None and each.dtype == torch.float32 for each in model.parameters())
+
+
+def test_the_check_keeps_nothing() -> None:
+    model, batch = made(torch.relu)
+    bookkeeping_sum(model, squares, batch, 1.0)
+    gc.collect()
+    assert not [each for each in gc.get_objects() if type(each) is Tensor and each.dtype == torch.float64]

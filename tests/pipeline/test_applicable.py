@@ -67,6 +67,7 @@ class Peeks:
         ("clip_cosine", (), r"attacks\.0\.name = 'clip_cosine': expected .* vip offers: this one needs EmbedsText"),
         ("entropy", (), r"attacks\.0\.name = 'entropy': expected .* vip offers: this one needs Classifies"),
         ("min_k", (), r"'min_k': expected .* needs CaptionLikelihood"),
+        ("loss", ("data.split.audit_pool=1",), r"two candidates or more: this run has one, of family pool"),
         ("embedding_norm", ("data.split.probe_train=10",), r"probe_train = 10: expected at least 20: embedding_norm"),
     ],
 )

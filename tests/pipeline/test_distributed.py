@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import dpaudit
+from dpaudit.dp.devices import one_thread
 from dpaudit.dp.processes import Alone, current
 from dpaudit.errors import DpauditError
 from dpaudit.pipeline.distributed import follows, shared
@@ -44,12 +45,8 @@ def command(processes: int, folder: Path, settings: Sequence[str]) -> list[str]:
 
 
 def alone(folder: Path, settings: Sequence[str]) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         dpaudit.train("quickstart", out=folder, overrides=settings)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def trained(processes: int, folder: Path, settings: Sequence[str]) -> tuple[int, str, str]:

@@ -206,6 +206,8 @@ def test_a_sound_one_survives_the_step_audit(kind: str) -> None:
     assert decides.p_value > 0.05
     assert decides.threat is not None
     assert str(decides.threat) == f"all steps, inserts {'gradients' if kind == 'worst-case' else 'inputs'}"
+    assert decides.note is not None
+    assert decides.note.endswith("epsilon is that of 300 steps whose noise is what it does not refute")
     assert decides.counts.canaries == (300,)
     assert result.runs[0].facts[f"candidates of {'steps' if kind == 'worst-case' else 'step_records'}"] == 300
 

@@ -6,10 +6,10 @@ E = e_1 + e_2, the outcomes are put in one order by nested regions:
     T <= t           for t = 0, ..., most;
     T <= most or E <= c    for c = 0, 1, ...
 
-The p-value of what was seen is a bound on the chance of the smallest region that holds it. Regions are nested and the
-bound is a fixed number for each, so p <= alpha has a chance of at most alpha. The first kind is bounded by the program
-of two groups; the second, for attacks much weaker than planned, by P[T <= most] + P[E <= c] and, since T <= most
-implies E <= most, by P[E <= max(c, most)]: a count, as in `count`.
+The p-value of what was seen is a bound on the chance of the smallest region that holds it, by whatever certificate is
+asked: all hold. Regions are nested, so all that has p <= alpha lies in one of them whose chance is at most alpha. The
+first kind is bounded by the program of two groups; the second, for attacks much weaker than planned, by
+P[T <= most] + P[E <= c] and, since T <= most implies E <= most, by P[E <= max(c, most)]: a count, as in `count`.
 """
 
 from __future__ import annotations

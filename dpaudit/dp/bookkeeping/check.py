@@ -127,12 +127,15 @@ def _without(objective: Objective, record: Batch, weights: Wide | None, left: Gr
             left[names[leaf]] -= leaf.grad
             leaf.grad = None
 
-    for leaf in names:
-        leaf.register_post_accumulate_grad_hook(taken)  # type: ignore[no-untyped-call]  # torch has no types here
-    with torch.enable_grad(), scope(weights):
-        loss = objective.at({**(weights or {}), **leaves}, record).sum()
-        if loss.requires_grad:
-            torch.autograd.backward(loss, inputs=list(names))
+    hooks = [leaf.register_post_accumulate_grad_hook(taken) for leaf in names]  # type: ignore[no-untyped-call]  # torch has no types here
+    try:
+        with torch.enable_grad(), scope(weights):
+            loss = objective.at({**(weights or {}), **leaves}, record).sum()
+            if loss.requires_grad:
+                torch.autograd.backward(loss, inputs=list(names))
+    finally:
+        for hook in hooks:
+            hook.remove()  # a leaf and its hook hold each other where Python's collector does not look
     norm: Tensor = torch.linalg.vector_norm(torch.cat(norms))
     return norm
 

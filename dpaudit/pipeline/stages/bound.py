@@ -163,7 +163,8 @@ def _of_one_step(promise: Promise, bound: Bound) -> dict[str, Any]:
         return {}
     steps = promise.run.steps
     composed = f"one step was tested; epsilon is that of {steps:,} steps whose noise is what it does not refute"
-    return {"one_step": True, "note": composed if bound.hypothesis == "accountant" else "of one step, not of the run"}
+    said = composed if bound.hypothesis == "accountant" else "of one step, not of the run"
+    return {"one_step": True, "note": f"{bound.note}; {said}" if bound.note else said}
 
 
 def _deciding(audit: Audit) -> list[tuple[DecidingBound, float, Plan]]:
