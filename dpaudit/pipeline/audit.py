@@ -11,7 +11,7 @@ from dpaudit.discovery import configure
 from dpaudit.errors import InputError
 from dpaudit.executors import Executor
 from dpaudit.mechanism import Mechanism
-from dpaudit.recipes.recipe import AttackEntry
+from dpaudit.recipes.recipe import AttackEntry, said
 from dpaudit.results import Plan, Promise, Value
 from dpaudit.rng import Rng
 from dpaudit.runs import RunFolder, content_key, read_json
@@ -89,16 +89,19 @@ class Audit:
 
     @cached_property
     def key(self) -> str:
-        """Return the hash of all that a trained run and its attacks depend on."""
-        recipe = self.recipe.model_dump(mode="json", exclude={"report": True, "compute": {"device"}})
-        return content_key("dpaudit", 1, recipe, self.fingerprint, self.start_fingerprint)
+        """Return the hash of all that a trained run and its attacks depend on.
+
+        Without defaults, so that a field that a later dpaudit adds changes nothing; a changed default is told before.
+        """
+        recipe = said(self.recipe, exclude={"report": True, "compute": {"device"}})
+        return content_key("dpaudit", 2, recipe, self.fingerprint, self.start_fingerprint)
 
     @property
     def start_key(self) -> str:
         """Return the hash of all that the weights of step 0 and what is known of them depend on."""
-        whole = self.recipe.model_dump(mode="json", include={"seed", "trainer", "start"})
+        whole = said(self.recipe, include={"seed", "trainer", "start"})
         how = (self.recipe.privacy.physical_batch_size, self.recipe.compute.precision)
-        return content_key("start", 1, whole, *how, self.fingerprint, self.start_fingerprint)
+        return content_key("start", 2, whole, *how, self.fingerprint, self.start_fingerprint)
 
     @property
     def start(self) -> Path | None:

@@ -17,7 +17,7 @@ from dpaudit import __version__
 from dpaudit.errors import DpauditError, InputError
 from dpaudit.pipeline.audit import Audit, NamedAttack, Planned
 from dpaudit.progress import Silent
-from dpaudit.recipes.recipe import AttackEntry, differences, load_recipe, resolved
+from dpaudit.recipes.recipe import AttackEntry, completed, differences, load_recipe, resolved
 from dpaudit.runs import RunFolder, content_key, read_json, write_atomically, write_json
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ __all__ = ["Goal", "advance", "explore", "open_audit", "open_run", "told"]
 
 Goal = Literal["plan", "train", "attack", "bound", "account", "probe", "report"]
 _ORDER: tuple[Goal, ...] = ("plan", "train", "attack", "bound", "account", "probe", "report")
-_INDEX = "audit.json"
+_INDEX, _SCHEMA = "audit.json", 2
 Work: TypeAlias = tuple[list[Path], dict[str, Any]]  #: output files, and facts for the record
 
 
@@ -188,13 +188,18 @@ def _begin(audit: Audit, *, fresh: bool) -> None:
     earlier = _trainings(audit) if index.exists() else 0
     if fresh:
         _clear(audit.path)
-    recipe = audit.recipe.model_dump(mode="json")
-    now = {"recipe": recipe, "data fingerprint": audit.fingerprint, "start fingerprint": audit.start_fingerprint}
+    now = {
+        "schema_version": _SCHEMA,
+        "recipe": audit.recipe.model_dump(mode="json"),
+        "data fingerprint": audit.fingerprint,
+        "start fingerprint": audit.start_fingerprint,
+    }
     if not index.exists():
         write_atomically(audit.path / "recipe.yaml", resolved(audit.recipe).encode())
-        write_json(index, {"schema_version": 1, **now, "earlier trainings": earlier})
+        write_json(index, {**now, "earlier trainings": earlier})
         return
     begun = read_json(index)
+    begun["recipe"] = completed(begun.get("recipe"))
     changes = differences({key: begun.get(key) for key in now}, now)
     changes = [change for change in changes if not change.startswith(("recipe.report.", "recipe.compute.device:"))]
     if changes:

@@ -69,10 +69,12 @@ __all__ = [
     "TrainerEntry",
     "Weights",
     "built_in_recipes",
+    "completed",
     "differences",
     "json_schema",
     "load_recipe",
     "resolved",
+    "said",
 ]
 
 #: an override of the one puts the other aside
@@ -121,6 +123,33 @@ def built_in_recipes() -> dict[str, Path]:
 def resolved(recipe: Recipe) -> str:
     """Return the recipe as YAML with every default written out; it loads back to an equal recipe."""
     return dump(recipe.model_dump(mode="json"))
+
+
+def completed(recipe: Any) -> Any:
+    """Return a recipe's dictionary with today's defaults for fields that it lacks; as it is where it is none today.
+
+    >>> written = load_recipe("quickstart").recipe.model_dump(mode="json")
+    >>> older = {name: value for name, value in written.items() if name != "references"}
+    >>> completed(older) == written
+    True
+    """
+    try:
+        return Recipe.model_validate(recipe).model_dump(mode="json")
+    except (ValidationError, InputError):
+        return recipe
+
+
+def said(recipe: Recipe, **selection: Any) -> tuple[Any, ...]:
+    """Return what a recipe says beyond defaults, and which kind its parts are: a field that is new changes nothing.
+
+    selection: `include` or `exclude`, as of pydantic's `model_dump`.
+
+    >>> loud, plain = (load_recipe("quickstart", [f"seed={seed}"]).recipe for seed in (1, 0))
+    >>> said(loud, include={"seed"}), said(plain, include={"seed"})
+    (({'seed': 1}, []), ({}, []))
+    """
+    names = [leaf for leaf in _leaves(recipe.model_dump(mode="json", **selection), "") if leaf[0].endswith(".name")]
+    return recipe.model_dump(mode="json", exclude_defaults=True, **selection), names
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -132,7 +132,7 @@ def test_scores_that_know_the_coins_stop_the_audit(sees_model: str, message: str
     attack = f"attacks=[{{name: '{tmp_path}/oracle.py:Oracle', sees_model: {sees_model}}}]"
     with pytest.raises(DpauditError, match=message):
         dpaudit.run("quickstart", out=tmp_path / "run", overrides=(*SMALL, "reproducible=true", attack))
-    assert read_json(tmp_path / "run" / "audit.json")["schema_version"] == 1
+    assert read_json(tmp_path / "run" / "audit.json")["schema_version"] == 2
 
 
 def test_a_control_is_given_no_model(tmp_path: Path) -> None:

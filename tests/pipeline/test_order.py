@@ -102,6 +102,31 @@ def test_a_changed_recipe_is_refused_with_what_differs(copied: Path, tiny: tuple
     assert (copied / "results.json").read_bytes() == before
 
 
+def test_a_field_that_a_later_dpaudit_added_changes_nothing(
+    copied: Path, tiny: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = read_json(copied / "audit.json")
+    del begun["recipe"]["references"], begun["recipe"]["privacy"]["engine"]
+    (copied / "audit.json").write_text(json.dumps(begun))
+    monkeypatch.setattr("dpaudit.pipeline.stages.train.train", None)
+    dpaudit.run("quickstart", out=copied, overrides=tiny)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"schema_version": 1}, "schema_version: 1 -> 2"),
+        ({"data fingerprint": "other"}, "data fingerprint: other -> "),
+    ],
+)
+def test_an_older_layout_and_other_data_are_refused(
+    copied: Path, tiny: tuple[str, ...], change: dict[str, object], told: str
+) -> None:
+    (copied / "audit.json").write_text(json.dumps({**read_json(copied / "audit.json"), **change}))
+    with pytest.raises(InputError, match=told):
+        dpaudit.run("quickstart", out=copied, overrides=tiny)
+
+
 def test_the_report_section_may_change(copied: Path, tiny: tuple[str, ...]) -> None:
     dpaudit.run("quickstart", out=copied, overrides=[*tiny, "report.public=true"])
     assert len(openings(copied / "target-00")) == 1
