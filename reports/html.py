@@ -213,7 +213,7 @@ def _left_out(result: AuditResult) -> list[str]:
 def _mechanism(result: AuditResult) -> list[tuple[str, str]]:
     m = result.promise.mechanism
     return [
-        ("Sampling", m.sampling),
+        ("Sampling", m.sampling + m.stream),
         ("Neighbours", m.adjacency),
         ("Noise multiplier", numbers.fixed(m.noise_multiplier)),
         ("Clip norm C", numbers.fixed(m.clip_norm)),

@@ -98,9 +98,9 @@ def _mechanism(result: AuditResult) -> str:
     if not m.is_private:
         return "no differential privacy: no clipping or no noise"
     return (
-        f"DP-SGD: {numbers.count(m.steps)} noisy clipped sums, {m.sampling} sampling at rate {m.sampling_rate:.4g} "
-        f"(expected batch {numbers.count(m.batch_size)} of {numbers.count(m.dataset_size)} records), clip norm "
-        f"{numbers.fixed(m.clip_norm)}, noise multiplier {numbers.fixed(m.noise_multiplier)}"
+        f"DP-SGD: {numbers.count(m.steps)} noisy clipped sums, {m.sampling} sampling{m.stream} at rate "
+        f"{m.sampling_rate:.4g} (expected batch {numbers.count(m.batch_size)} of {numbers.count(m.dataset_size)} "
+        f"records), clip norm {numbers.fixed(m.clip_norm)}, noise multiplier {numbers.fixed(m.noise_multiplier)}"
     )
 
 

@@ -126,7 +126,7 @@ def _finished(answer: Guarantee, adjacency: Adjacency, delta: float, premise: st
 def premise_of(mechanism: Mechanism) -> str:
     """Return what an account of this sampling takes for granted, to be put before each note; empty if nothing."""
     if mechanism.sampling == "shuffle" and mechanism.adjacency != "add-remove":
-        return "each record once per epoch, no amplification by shuffling"
+        return f"each record once per epoch{mechanism.stream}, no amplification by shuffling"
     return ""
 
 

@@ -15,6 +15,7 @@ from dpaudit.accounting.checks import (
 
 if TYPE_CHECKING:
     from dpaudit.accounting.facts import ExecutedFacts
+    from dpaudit.mechanism import Mechanism
 
 __all__ = [
     "CHECK_LEVEL",
@@ -43,12 +44,22 @@ Judgement: TypeAlias = tuple[Literal["held", "violated", "unknown"], str]
 
 def sampling_as_accounted(facts: ExecutedFacts) -> Judgement:
     """Judge whether the run's sampler is the one accounted, and one that can be."""
-    executed, accounted = facts.executed.sampling, facts.mechanism.sampling
+    executed, accounted = (each.sampling + each.stream for each in (facts.executed, facts.mechanism))
+    mixing = _mixing(facts.executed)
     if executed != accounted:
-        return "violated", f"executed: {executed}; accounted: {accounted}"
-    if facts.mechanism.adjacency == "add-remove" and executed in ("fixed", "shuffle"):
-        return "violated", f"{executed} sampling has no sound account under add-remove"
-    return "held", f"{executed} sampling, accounted as such"
+        return "violated", f"executed: {executed}; accounted: {accounted}{mixing}"
+    sampling = facts.executed.sampling
+    if facts.mechanism.adjacency == "add-remove" and sampling in ("fixed", "shuffle"):
+        return "violated", f"{sampling} sampling has no sound account under add-remove{mixing}"
+    return "held", f"{sampling} sampling{facts.executed.stream}, accounted as such"
+
+
+def _mixing(executed: Mechanism) -> str:
+    """Return what a stream does to batches, in words; nothing of other samplers."""
+    if not executed.is_streamed:
+        return ""
+    read = f"records were streamed in storage order through a buffer of {executed.shuffle_buffer:,}"
+    return f"; {read} of {executed.dataset_size:,}, so who is with whom in a batch is nearly fixed"
 
 
 def sampling_rate(facts: ExecutedFacts) -> Judgement:

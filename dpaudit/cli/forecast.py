@@ -72,8 +72,8 @@ def _lines(found: Forecast) -> Iterator[str]:
         yield f"             {found.trained:,} of them are trained under privacy"
     yield (
         f"  mechanism  {mechanism.steps:,} steps of {mechanism.batch_size:,} of {mechanism.dataset_size:,} records: "
-        f"{mechanism.sampling} sampling at rate {mechanism.sampling_rate:.4g}, clip norm {mechanism.clip_norm:g}, "
-        f"noise multiplier {mechanism.noise_multiplier:.4g}, {mechanism.adjacency}"
+        f"{mechanism.sampling} sampling{mechanism.stream} at rate {mechanism.sampling_rate:.4g}, "
+        f"clip norm {mechanism.clip_norm:g}, noise multiplier {mechanism.noise_multiplier:.4g}, {mechanism.adjacency}"
     )
     if promise.kind == "claim":
         yield f"  claim      epsilon {at_most(promise.epsilon)} at delta {promise.delta:.4g}"

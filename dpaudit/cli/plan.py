@@ -121,7 +121,7 @@ def _promise(designs: Designs) -> str:
     promise, mechanism = designs.promise, designs.promise.mechanism
     words = f"promise: epsilon {at_most(promise.epsilon)} at delta {promise.delta:g}"
     how = (
-        f"{mechanism.sampling} sampling at rate {mechanism.sampling_rate:.4g}"
+        f"{mechanism.sampling} sampling{mechanism.stream} at rate {mechanism.sampling_rate:.4g}"
         if mechanism.sampling_rate < 1
         else "all data in each"
     )

@@ -47,7 +47,8 @@ class WebDataset(Indexed):
     path: a folder of *.tar, one tar, or a pattern such as "shards/{00000..00099}.tar". Ids are "shard/key". Caption:
     the .txt file, or the field `caption` of the .json file, a text or a list; label: the .cls file. The shards are read
     once, from end to end, to find where each image starts; then every record is one seek away, as Poisson sampling
-    needs. They are never streamed: a stream through a shuffle buffer would not be the sampling that is accounted for.
+    needs. Ids stand in the order of the shards: with `sampling: shuffle` and `privacy.shuffle_buffer` a run reads them
+    as a stream does, shard after shard, and is never accounted as if it sampled at random.
     """
 
     path: str

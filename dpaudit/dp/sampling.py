@@ -74,17 +74,25 @@ class Fixed:
 
 @dataclass(frozen=True)
 class Shuffle:
-    """Epochs through a fresh permutation: every record is in exactly one step of each epoch.
+    """Epochs through a fresh order of all records: every record is in exactly one step of each epoch.
 
-    An epoch has ceil(dataset_size / batch_size) steps; the last holds what is left over. Over another count each step
-    takes the same share of the permutation.
+    An epoch has ceil(dataset_size / batch_size) steps; the last holds what is left over. The order is uniform, or that
+    of a stream: records leave a shuffle buffer of so many, which is filled in the order in which they stand. Over
+    another count each step takes the same share of the order, and the buffer holds the same share of the records.
+
+    >>> from dpaudit.rng import Rng
+    >>> Shuffle(batch_size=2, dataset_size=6, buffer=1).draw(1, 6, Rng.from_seed(1)).nonzero()[0].tolist()
+    [2, 3]
     """
 
     batch_size: int
     dataset_size: int
+    buffer: int | None = None
 
     def __post_init__(self) -> None:
         _check_sizes(self.batch_size, self.dataset_size)
+        if self.buffer is not None and self.buffer < 1:
+            raise InputError("shuffle buffer", self.buffer, "a whole number of at least 1")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -94,10 +102,15 @@ class Shuffle:
     def draw(self, step: int, count: int, rng: Rng) -> NDArray[np.bool_]:
         """Return who is in the step, (count,)."""
         epoch, index = divmod(step, self.steps_per_epoch)
-        order = rng.child("epoch", epoch).numpy().permutation(count)
+        order = self._order(count, rng.child("epoch", epoch).numpy())
         mask = np.zeros(count, dtype=np.bool_)
         mask[order[self._edge(index, count) : self._edge(index + 1, count)]] = True
         return mask
+
+    def _order(self, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+        if self.buffer is None or self.buffer >= self.dataset_size:
+            return generator.permutation(count)
+        return _streamed(count, -(-self.buffer * count // self.dataset_size), generator)
 
     def _edge(self, index: int, count: int) -> int:
         return min(count, -(-index * self.batch_size * count // self.dataset_size))
@@ -120,11 +133,27 @@ def sampler(mechanism: Mechanism) -> Sampler:
         case "fixed":
             return Fixed(mechanism.batch_size, mechanism.dataset_size)
         case "shuffle":
-            return Shuffle(mechanism.batch_size, mechanism.dataset_size)
+            return Shuffle(mechanism.batch_size, mechanism.dataset_size, mechanism.shuffle_buffer)
         case "full":
             return Full()
         case unknown:
             assert_never(unknown)
+
+
+def _streamed(count: int, size: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Return the order in which `count` records leave a shuffle buffer of `size` slots, (count,).
+
+    The first `size` records fill it. Then a uniform slot is emptied and the next record put there, until the stream
+    ends; what is left leaves in a uniform order. All slots are drawn at once, so nothing is simulated record by record.
+    """
+    slots = np.concatenate([np.arange(size), generator.integers(max(1, size), size=count - size)])  # of each record
+    by_slot = np.argsort(slots.astype(np.min_scalar_type(size)), kind="stable")  # two bytes are sorted in linear time
+    earlier, later = by_slot[:-1], by_slot[1:]
+    pushed = slots[earlier] == slots[later]  # `earlier` leaves when `later` comes
+    order = np.empty(count, dtype=np.int64)
+    order[later[pushed] - size] = earlier[pushed]
+    order[count - size :] = generator.permutation(np.delete(np.arange(count), earlier[pushed]))
+    return order
 
 
 def _step_generator(step: int, rng: Rng) -> np.random.Generator:

@@ -60,7 +60,8 @@ def _no_losses(model: nn.Module, batch: Batch) -> Tensor:  # noqa: ARG001 (the s
 class DpStep:
     """A mechanism made executable. Holds no state: step t is the same whichever steps ran before.
 
-    members: (dataset_size,) who is in, in the public ordering of all records that could be in.
+    members: (dataset_size,) who is in, in the public ordering of all records that could be in. places: (dataset_size,)
+    each one's place in storage, which a stream goes by; None = they are stored in that ordering.
     sampling, noise: secret keys. micro_batch: records that are loaded and differentiated together, of no effect on the
     result but rounding. secure: see `dpaudit.dp.noise`. processes: they share the micro-batches of a step, and each
     gets the whole release. The noise std is noise_multiplier * noise_unit (None: the clip norm); the divisor is the
@@ -82,11 +83,14 @@ class DpStep:
     noise_unit: float | None = None
     whole: WholeBatch | None = None
     inserted: StepCoins | None = None
+    places: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if self.members.shape != (self.mechanism.dataset_size,) or self.members.dtype != np.bool_:
             found = (self.members.shape, str(self.members.dtype))
             raise InputError("members", found, f"{self.mechanism.dataset_size} booleans, one per record")
+        if self.places is not None and not np.array_equal(np.sort(self.places), np.arange(len(self.members))):
+            raise InputError("places", self.places.shape, f"each of 0 to {len(self.members) - 1} once")
         if self.micro_batch < 1:
             raise InputError("micro_batch", self.micro_batch, "at least 1")
         if self.inserted is not None and len(self.inserted.members) != self.mechanism.steps:
@@ -105,7 +109,7 @@ class DpStep:
         if not 0 <= step < self.mechanism.steps:
             raise InputError("step", step, f"one of the {self.mechanism.steps} steps that are accounted for")
         mask = sampler(self.mechanism).draw(step, len(self.members), self.sampling.child("records"))
-        return np.flatnonzero(mask & self.members)
+        return np.flatnonzero((mask if self.places is None else mask[self.places]) & self.members)
 
     def __call__(self, step: int, model: nn.Module, load: Load) -> Release:
         """Return what the step releases; the model is not changed."""

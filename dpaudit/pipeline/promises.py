@@ -45,6 +45,7 @@ def recipe_mechanism(loaded: LoadedRecipe, size: int) -> Mechanism:
         clip_norm=math.inf if unbounded else privacy.clip_norm,
         batch_size=privacy.batch_size,
         dataset_size=size,
+        shuffle_buffer=privacy.shuffle_buffer,
     )
     if privacy.epsilon is not None and not unbounded:
         template = _calibrated(template, privacy.epsilon, _delta(loaded, size))
@@ -78,7 +79,8 @@ def step_promise(promise: Promise) -> Promise:
         return promise
     run = promise.mechanism
     noise = run.noise_multiplier / (2 if run.adjacency == "replace-one" else 1)
-    one = {"sampling": "full", "adjacency": "add-remove", "noise_multiplier": noise, "sampling_rate": 1.0, "steps": 1}
+    sampling = {"sampling": "full", "sampling_rate": 1.0, "shuffle_buffer": None}
+    one = {**sampling, "adjacency": "add-remove", "noise_multiplier": noise, "steps": 1}
     return Promise(
         kind="accountant",
         epsilon=gdp_epsilon(1 / noise, promise.delta),
@@ -173,14 +175,15 @@ def _accounted(mechanism: Mechanism, delta: float) -> Promise:
         kind: Literal["accountant", "claim"] = "accountant" if has_curve(mechanism) else "claim"
         return Promise(kind=kind, epsilon=answer.epsilon, delta=delta, mechanism=mechanism)
     epsilon = epsilon_at(accountable(mechanism), mechanism.noise_multiplier, delta)
-    note = f"the number that Poisson accounting would print; {mechanism.sampling} sampling does not earn it"
+    sampling = f"{mechanism.sampling} sampling{mechanism.stream}"
+    note = f"the number that Poisson accounting would print; {sampling} does not earn it"
     return Promise(kind="claim", epsilon=epsilon, delta=delta, mechanism=mechanism, note=note)
 
 
 def accountable(mechanism: Mechanism) -> Mechanism:
     """Return the mechanism, or the Poisson one of the same rate where nobody can account what is executed."""
     unsound = mechanism.sampling in ("shuffle", "fixed") and mechanism.adjacency == "add-remove"
-    return mechanism.model_copy(update={"sampling": "poisson"}) if unsound else mechanism
+    return mechanism.model_copy(update={"sampling": "poisson", "shuffle_buffer": None}) if unsound else mechanism
 
 
 def _delta(loaded: LoadedRecipe, size: int) -> float:

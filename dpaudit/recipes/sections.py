@@ -122,6 +122,7 @@ class Privacy(Section):
     simulate_batch: int | None = Field(default=None, ge=1, description="smaller batch that imitates a run, not private")
     adjacency: Adjacency = "add-remove"
     sampling: Sampling = "poisson"
+    shuffle_buffer: int | None = Field(default=None, ge=1, description="records in a stream's buffer; null = no stream")
     claimed_epsilon: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="a claim to test")
     claimed_delta: float | None = Field(default=None, gt=0, lt=1, description="null = delta")
     tuning_runs: int | None = Field(
@@ -137,13 +138,16 @@ class Privacy(Section):
     engine: Literal["bookkeeping", "functional", "loop"] = "bookkeeping"
 
     @model_validator(mode="after")
-    def _one_noise(self) -> Privacy:
+    def _keys_agree(self) -> Privacy:
         if self.epsilon is None and self.noise_multiplier is None:
             raise InputError("privacy.epsilon", MISSING, "a number above 0, or privacy.noise_multiplier instead")
         if self.epsilon is not None and self.noise_multiplier is not None:
             raise InputError("privacy.noise_multiplier", self.noise_multiplier, "nothing: privacy.epsilon is given too")
         if math.isinf(self.clip_norm) and not (self.epsilon == math.inf or self.noise_multiplier == 0):
             raise InputError("privacy.clip_norm", self.clip_norm, "a finite number: noise is scaled to it")
+        if self.shuffle_buffer is not None and self.sampling != "shuffle":
+            expected = "null: only privacy.sampling = shuffle may stream its records"
+            raise InputError("privacy.shuffle_buffer", self.shuffle_buffer, expected)
         if self.claimed_delta is not None and self.claimed_epsilon is None:
             raise InputError("privacy.claimed_delta", self.claimed_delta, "null: no privacy.claimed_epsilon is given")
         return self

@@ -92,7 +92,7 @@ def _key(job: Job, index: int, seal: Seal) -> str:
     computed = job.recipe.privacy.model_dump(mode="json", include=_COMPUTED_BY)
     return content_key(
         *("reference", 1, __version__, index, recipe, data, computed, job.recipe.compute.precision),
-        *(job.mechanism.model_dump(mode="json"), job.population.data.fingerprint(), who),
+        *(job.mechanism.model_dump(mode="json", exclude_none=True), job.population.data.fingerprint(), who),
         *(_source(job.trainer), None if job.start is None else hashlib.sha256(job.start.read_bytes()).hexdigest()),
     )
 

@@ -47,18 +47,28 @@ _READ_BEFOREHAND, _CHUNK = 100_000, 1024
 class Population:
     """The data set with its inserted records, and the roles of all ids.
 
-    universe: every record that could be in a target run, members or not, in a public fixed order.
+    universe: every record that could be in a target run, members or not, in a public fixed order. inputs: the inserted
+    records, (m,); replaced: the records of the pool whose place they take, (m,).
     """
 
     data: Dataset
     split: Split
     inputs: NDArray[np.str_]
+    replaced: NDArray[np.str_]
     classes: tuple[str, ...] | None
 
     @property
     def universe(self) -> NDArray[np.str_]:
         """Return training-only records, then the audit pool, then the inserted records, (N,)."""
         return np.concatenate([self.split.train, self.split.pool, self.inputs])
+
+    def places(self) -> NDArray[np.int64]:
+        """Return each record's place when the universe is read in the data set's own order, (N,)."""
+        stored = self.data.ids()
+        by_id = np.argsort(stored)
+        ids = np.concatenate([self.split.train, self.split.pool, self.replaced])
+        found = by_id[np.searchsorted(stored, ids, sorter=by_id)]
+        return np.argsort(np.argsort(found))
 
     def read_through(self, read: frozenset[str]) -> None:
         """Decode every record once (the first 100,000 of a larger set), so that a corrupt one is named beforehand.
@@ -166,7 +176,7 @@ def populate(loaded: LoadedRecipe, dataset: Dataset, trainer: Trainer, rng: Rng)
     canaries = _canaries(loaded, cached, sources, trainer, rng.child("canaries"))
     data: Dataset = cached if canaries is None else WithCanaries(cached, canaries)
     inputs = np.array([], dtype=np.str_) if canaries is None else canaries.ids
-    return Population(data=data, split=roles, inputs=inputs, classes=dataset.classes)
+    return Population(data=data, split=roles, inputs=inputs, replaced=sources, classes=dataset.classes)
 
 
 def _inserted(loaded: LoadedRecipe) -> int:

@@ -288,6 +288,7 @@ def _dp_step(job: Job, placements: tuple[Placement, ...], seal: Seal) -> DpStep:
         **computed,
         inserted=step_coins(job, seal, _augmentation(job, seal), computed),
         members=job.population.members(coins),
+        places=job.population.places() if job.mechanism.is_streamed else None,
         sampling=seal.root.child("sampling"),
         noise=seal.root.child("noise"),
         canaries=tuple(

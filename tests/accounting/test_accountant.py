@@ -69,6 +69,18 @@ def test_who_has_a_sound_answer(
     assert len(sources) == (len(answering.split()) == 1)
 
 
+@pytest.mark.parametrize("adjacency", ["zero-out", "replace-one"])
+def test_a_stream_is_one_gaussian_per_epoch(make_mechanism: Callable[..., Mechanism], adjacency: Adjacency) -> None:
+    shuffled = {"sampling": "shuffle", "adjacency": adjacency, "rate": 0.1, "steps": 25}
+    found = guarantees(make_mechanism(**shuffled, shuffle_buffer=10), DELTA)
+    epochs = make_mechanism(sampling="full", adjacency=adjacency, rate=1.0, steps=3)
+    assert [each.epsilon for each in found] == [each.epsilon for each in guarantees(epochs, DELTA)]
+    note = "each record once per epoch (streamed in storage order, buffer 10), no amplification by shuffling"
+    assert all(note in each.note for each in found)
+    removed = guarantees(make_mechanism(**{**shuffled, "adjacency": "add-remove"}, shuffle_buffer=10), DELTA)
+    assert [each.epsilon for each in removed] == [None] * 3
+
+
 def test_replace_one_doubles_exactly_once(make_mechanism: Callable[..., Mechanism]) -> None:
     replaced = make_mechanism(sampling="full", adjacency="replace-one", rate=1.0, noise=1.0, steps=10)
     halved = make_mechanism(sampling="full", adjacency="add-remove", rate=1.0, noise=0.5, steps=10)

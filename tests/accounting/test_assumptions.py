@@ -159,6 +159,35 @@ def test_a_sampler_other_than_the_accounted_one(clean: ExecutedFacts) -> None:
     assert (first.status, first.evidence) == ("violated", "executed: fixed; accounted: poisson")
 
 
+def test_a_stream_is_told_wherever_amplification_would_be_claimed(clean: ExecutedFacts) -> None:
+    stream = {"sampling": "shuffle", "shuffle_buffer": 50}
+    told = (
+        "records were streamed in storage order through a buffer of 50 of 1,000, "
+        "so who is with whom in a batch is nearly fixed"
+    )
+    unsound = dataclasses.replace(_changed(clean, **stream), drawn=(190,) * STEPS)
+    claimed = dataclasses.replace(clean, executed=clean.mechanism.model_copy(update=stream))
+    for facts, reason in (
+        (unsound, "shuffle sampling has no sound account under add-remove"),
+        (claimed, "executed: shuffle (streamed in storage order, buffer 50); accounted: poisson"),
+    ):
+        first = assumptions(facts)[0]
+        assert (first.status, first.evidence) == ("violated", f"{reason}; {told}")
+    all_of_them = dataclasses.replace(_changed(clean, sampling="shuffle", shuffle_buffer=1000), drawn=(190,) * STEPS)
+    assert assumptions(all_of_them)[0].evidence == "shuffle sampling has no sound account under add-remove"
+
+
+@pytest.mark.parametrize("adjacency", ["replace-one", "zero-out"])
+def test_a_stream_breaks_nothing_where_no_amplification_is_claimed(clean: ExecutedFacts, adjacency: str) -> None:
+    stream = {"sampling": "shuffle", "shuffle_buffer": 50, "adjacency": adjacency}
+    facts = dataclasses.replace(_changed(clean, **stream), drawn=DRAWS["shuffle"][0])
+    assert {each.status for each in assumptions(facts)} == {"held"}
+    words = "shuffle sampling (streamed in storage order, buffer 50), accounted as such"
+    assert assumptions(facts)[0].evidence == words
+    other = dataclasses.replace(facts, executed=facts.mechanism.model_copy(update={"shuffle_buffer": 60}))
+    assert _violated(other) == ["sampling is what is accounted"]
+
+
 def test_one_step_too_many(clean: ExecutedFacts) -> None:
     longer = dataclasses.replace(clean, drawn=(*clean.drawn, 190), noise_draws=STEPS + 1)
     assert _violated(longer) == ["steps executed are steps accounted"]

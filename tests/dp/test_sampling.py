@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dpaudit.mechanism import Mechanism
 
 RNG = Rng.from_seed(11)
-ALL: list[Sampler] = [Poisson(0.3), Fixed(7, 23), Shuffle(7, 23), Full()]
+ALL: list[Sampler] = [Poisson(0.3), Fixed(7, 23), Shuffle(7, 23), Full(), Shuffle(7, 23, 5)]
 
 
 def masks(draws: Sampler, steps: int, count: int, rng: Rng = RNG) -> NDArray[np.bool_]:
@@ -110,6 +110,76 @@ def test_shuffle_batches_have_the_size_and_the_last_what_is_left() -> None:
     assert masks(Shuffle(7, 23), 4, 23).sum(1).tolist() == [7, 7, 7, 2]
 
 
+def orders(size: int, buffer: int | None, epochs: int) -> NDArray[np.int64]:
+    """Return who is drawn at each step of one record, (epochs, size)."""
+    found: NDArray[np.int64] = masks(Shuffle(1, size, buffer), epochs * size, size).argmax(1)
+    return found.reshape(epochs, size)
+
+
+def streamed_slowly(count: int, size: int, generator: np.random.Generator) -> list[int]:
+    slots = generator.integers(size, size=count - size).tolist()
+    buffer, order = list(range(size)), list[int]()
+    for later, slot in enumerate(slots, start=size):
+        order.append(buffer[slot])
+        buffer[slot] = later
+    order.extend(generator.permutation(np.sort(buffer)).tolist())
+    return order
+
+
+@pytest.mark.parametrize("buffer", [1, 2, 9, 39])
+def test_a_stream_leaves_the_buffer_as_one_simulated_record_by_record(buffer: int) -> None:
+    for epoch, order in enumerate(orders(40, buffer, 3)):
+        assert order.tolist() == streamed_slowly(40, buffer, RNG.child("epoch", epoch).numpy())
+
+
+def test_a_buffer_of_one_keeps_the_order_of_storage() -> None:
+    assert (orders(30, 1, 3) == np.arange(30)).all()
+
+
+@pytest.mark.parametrize("buffer", [23, 24, 10**9])
+def test_a_buffer_of_all_records_is_no_stream(buffer: int) -> None:
+    for count in (10, 23, 1000):
+        assert (masks(Shuffle(7, 23, buffer), 8, count) == masks(Shuffle(7, 23), 8, count)).all()
+
+
+def test_only_a_buffer_of_all_records_is_a_uniform_permutation() -> None:
+    def p_value(buffer: int) -> float:
+        _, seen = np.unique(orders(4, buffer, 2400) @ [64, 16, 4, 1], return_counts=True)
+        return float(stats.chisquare(np.pad(seen, (0, 24 - len(seen)))).pvalue)
+
+    assert p_value(4) > 1e-3
+    assert p_value(3) < 1e-9
+
+
+def test_a_stream_moves_records_as_far_as_its_buffer_reaches() -> None:
+    buffer, epochs = 20, 20
+    at = orders(300, buffer, epochs).argsort(1)  # where each record came
+    waited = at - (np.arange(300) - buffer)  # draws since it entered the buffer
+    assert (at > np.arange(300) - buffer).all(), "no record comes a buffer's length early or more"
+    inside = waited[:, buffer:140].ravel()  # far from both ends: geometric, one of `buffer` leaves at each draw
+    assert inside.min() == 1
+    assert inside.mean() == pytest.approx(buffer, abs=5 * buffer / np.sqrt(len(inside)))
+    assert stats.binomtest(int((inside == 1).sum()), len(inside), 1 / buffer).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("count", [0, 1, 10, 23, 1000])
+@pytest.mark.parametrize("buffer", [1, 5, 22])
+def test_a_stream_uses_every_record_once_per_epoch(buffer: int, count: int) -> None:
+    for epoch in np.split(masks(Shuffle(7, 23, buffer), 12, count), 3):
+        assert (epoch.sum(0) == 1).all()
+        assert epoch.sum(1).tolist() == masks(Shuffle(7, 23), 4, count).sum(1).tolist()
+
+
+def test_a_stream_of_another_count_has_the_same_share_in_its_buffer() -> None:
+    buffer = 218  # of 1000, as 5 of 23
+    for epoch in range(20):
+        found = masks(Shuffle(7, 23, 5), 4 * (epoch + 1), 1000)[-4:].argmax(0)
+        edges = np.array([-(-index * 7 * 1000 // 23) for index in range(4)])
+        earliest = np.searchsorted(edges, np.maximum(np.arange(1000) - buffer + 1, 0), side="right") - 1
+        assert (found >= earliest).all()
+        assert len(set(found[:100])) > 1
+
+
 def test_full_draws_all() -> None:
     assert masks(Full(), 3, 5).all()
 
@@ -120,6 +190,13 @@ def test_full_draws_all() -> None:
 )
 def test_sampler_is_the_mechanisms(sampling: str, expected: Sampler, mechanism_of: Callable[..., Mechanism]) -> None:
     assert sampler(mechanism_of(sampling=sampling)) == expected
+
+
+def test_a_stream_is_a_shuffle_and_nothing_else(mechanism_of: Callable[..., Mechanism]) -> None:
+    assert sampler(mechanism_of(sampling="shuffle", shuffle_buffer=3)) == Shuffle(10, 40, 3)
+    for sampling in ("poisson", "fixed", "full"):
+        with pytest.raises(InputError, match=f"shuffle_buffer = 3: expected null with sampling {sampling}"):
+            mechanism_of(sampling=sampling, shuffle_buffer=3)
 
 
 @pytest.mark.parametrize("rate", [0.0, -0.1, 1.5, float("nan")])
@@ -133,3 +210,9 @@ def test_batch_must_fit_the_data(batch_size: int, dataset_size: int) -> None:
     for kind in (Fixed, Shuffle):
         with pytest.raises(InputError, match="batch size"):
             kind(batch_size, dataset_size)
+
+
+@pytest.mark.parametrize("buffer", [0, -3])
+def test_a_buffer_holds_at_least_one_record(buffer: int) -> None:
+    with pytest.raises(InputError, match=f"^shuffle buffer = {buffer}: expected a whole number of at least 1$"):
+        Shuffle(7, 23, buffer)

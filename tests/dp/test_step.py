@@ -90,6 +90,19 @@ def test_only_members_are_drawn_and_by_the_sampler_alone(mechanism_of: Mechanism
         assert set(step.drawn(number)) == set(everyone.drawn(number)) & set(np.flatnonzero(MEMBERS))
 
 
+def test_a_stream_goes_by_places_in_storage_whoever_is_in(mechanism_of: MechanismOf, squared_error: Losses) -> None:
+    places, everyone = ROOT.child("places").numpy().permutation(40), np.ones(40, dtype=bool)
+    stored = step_of(mechanism_of(sampling="shuffle", shuffle_buffer=1), squared_error, members=everyone, places=places)
+    for number in range(8):
+        first = 10 * (number % 4)
+        assert sorted(places[stored.drawn(number)]) == list(range(first, first + 10))
+    mixed = mechanism_of(sampling="shuffle", shuffle_buffer=7)
+    whole = step_of(mixed, squared_error, members=everyone, places=places)
+    some = step_of(mixed, squared_error, places=places)
+    for number in range(8):
+        assert set(some.drawn(number)) == set(whole.drawn(number)) & set(np.flatnonzero(MEMBERS))
+
+
 @pytest.mark.parametrize("micro_batch", [1, 3, 1000])
 def test_micro_batches_change_nothing_but_rounding(
     micro_batch: int, mechanism_of: MechanismOf, network: nn.Module, squared_error: Losses, load: Load
@@ -243,6 +256,8 @@ def test_no_step_beyond_those_accounted_for(number: int, mechanism_of: Mechanism
     ("changes", "field"),
     [
         ({"members": np.ones(39, dtype=bool)}, "members"),
+        ({"places": np.arange(39)}, "places"),
+        ({"places": np.zeros(40, dtype=np.int64)}, "places"),
         ({"members": np.ones(40)}, "members"),
         ({"micro_batch": 0}, "micro_batch"),
     ],

@@ -9,7 +9,8 @@ import pytest
 
 from dpaudit.errors import InputError
 from dpaudit.pipeline.order import open_audit
-from dpaudit.pipeline.promises import Stated, recipe_mechanism, recipe_promise, stated_promise
+from dpaudit.pipeline.promises import Stated, recipe_mechanism, recipe_promise, stated_promise, step_promise
+from dpaudit.results import Promise
 
 NUMBERS = Stated(delta=1e-5, epsilon=8.0, batch_size=32, dataset_size=260, steps=6)
 
@@ -42,6 +43,15 @@ def test_what_no_accountant_promises_is_a_claim() -> None:
     promise = stated_promise(replace(NUMBERS, sampling="shuffle"))
     assert promise.kind == "claim"
     assert "does not earn it" in promise.note
+
+
+def test_a_promise_of_a_stream_says_so_and_survives_json(tiny: tuple[str, ...]) -> None:
+    stream = ["privacy.sampling=shuffle", "privacy.shuffle_buffer=7"]
+    audit = open_audit("quickstart", overrides=[*tiny, *stream])
+    promise = recipe_promise(audit.loaded, recipe_mechanism(audit.loaded, audit.sizes.universe))
+    assert promise.note.endswith("shuffle sampling (streamed in storage order, buffer 7) does not earn it")
+    for each in (promise, step_promise(promise)):
+        assert Promise.model_validate_json(each.model_dump_json()) == each
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ def test_defaults(write: Any) -> None:
         "simulate_batch": None,
         "adjacency": "add-remove",
         "sampling": "poisson",
+        "shuffle_buffer": None,
         "claimed_epsilon": None,
         "claimed_delta": None,
         "tuning_runs": None,

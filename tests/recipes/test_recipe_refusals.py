@@ -121,6 +121,17 @@ def refusal(write: Any, text: str, *overrides: str) -> str:
         ),
         (
             "steps: 10",
+            "steps: 10\n  shuffle_buffer: 10",
+            "privacy.shuffle_buffer = 10: expected null: only privacy.sampling = shuffle may stream its records "
+            "(r.yaml:9)",
+        ),
+        (
+            "steps: 10",
+            "steps: 10\n  sampling: shuffle\n  shuffle_buffer: 0",
+            "privacy.shuffle_buffer = 0: expected a number of at least 1 (r.yaml:10)",
+        ),
+        (
+            "steps: 10",
             "steps: 10\n  tuning_runs: -1",
             "privacy.tuning_runs = -1: expected a number of at least 0 (r.yaml:9)",
         ),
