@@ -9,6 +9,7 @@ from dpaudit.bounds.auc import auc_bound
 from dpaudit.bounds.clopper_pearson import Confusion, clopper_pearson_bound
 from dpaudit.bounds.family import Family, any_family, gaussian_family
 from dpaudit.bounds.gaussian_moments import gaussian_moments_bound
+from dpaudit.bounds.joint.adaptive import AdaptiveCount
 from dpaudit.bounds.joint.count import JointCount
 from dpaudit.bounds.joint_beta import joint_beta_estimate
 from dpaudit.bounds.max_p import OneRunTest, PlannedTest, max_p_bound
@@ -46,7 +47,7 @@ __all__ = [
 Takes: TypeAlias = Literal["guesses", "rates", "scores", "stream", "cosines"]
 
 _GUESS_TESTS: dict[str, OneRunTest[Any]] = {
-    test.method: test for test in (Steinke(), FdpRecursion(), JointCount(), OrderStatistics())
+    test.method: test for test in (Steinke(), FdpRecursion(), JointCount(), AdaptiveCount(), OrderStatistics())
 }
 _RATIOS: dict[str, Limit] = {
     "katz-log": katz_log,
@@ -223,6 +224,14 @@ METHODS = _catalogue(
         hypotheses=("any", "gaussian"),
         guarantee="certified",
         summary="the same, by a linear program with a certificate; the tightest that assumes nothing",
+        source="proof in docs/statistics/joint-bound.md",
+    ),
+    Method(
+        name="one-run-adaptive",
+        takes="guesses",
+        hypotheses=("any", "gaussian"),
+        guarantee="certified",
+        summary="the same counts where later guesses may use coins already seen; their number is fixed",
         source="proof in docs/statistics/joint-bound.md",
     ),
     Method(

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
     from dpaudit.bounds.tradeoff import TradeOff
 
-__all__ = ["MOST_TERMS", "best_certificate", "box_around", "epsilon_grid", "is_solved"]
+__all__ = [
+    "MOST_TERMS",
+    "best_certificate",
+    "box_around",
+    "epsilon_grid",
+    "is_solved",
+    "smallest_delta",
+    "where_delta_is",
+]
 
 #: edges x epsilons of a program that is solved; one of so many takes a second or two
 MOST_TERMS = 3_000
@@ -72,16 +80,34 @@ def epsilon_grid(curve: TradeOff, canaries: int, points: int) -> NDArray[np.floa
     >>> epsilon_grid(EpsilonDelta(2.0, 1e-5), 1000, 3).round(2).tolist()
     [0.6, 1.3, 2.0]
     """
-    enough = max(_SMALLEST / canaries, curve.delta_at(_FAR) * (1 + 1e-9))
-    if curve.delta_at(0.0) <= enough:
+    enough = max(_SMALLEST / canaries, smallest_delta(curve))
+    reached = where_delta_is(curve, enough)
+    if reached == 0:
         return np.zeros(1)
+    return np.linspace(_FIRST_SHARE * reached, reached, points)
+
+
+def smallest_delta(curve: TradeOff) -> float:
+    """Return what the curve's delta falls to, rounded up."""
+    return curve.delta_at(_FAR) * (1 + 1e-9)
+
+
+def where_delta_is(curve: TradeOff, enough: float) -> float:
+    """Return the least epsilon, to nine digits, at which the curve's delta is at most `enough`, which it must reach.
+
+    >>> from dpaudit.bounds.tradeoff import Gaussian
+    >>> round(where_delta_is(Gaussian(1.0), 1e-5), 3)
+    4.377
+    """
     above, reached = 0.0, 1.0
+    if curve.delta_at(above) <= enough:
+        return above
     while curve.delta_at(reached) > enough:
         above, reached = reached, min(_FAR, 2 * reached)
     while reached - above > 1e-9 * reached:
         middle = (above + reached) / 2
         above, reached = (middle, reached) if curve.delta_at(middle) > enough else (above, middle)
-    return np.linspace(_FIRST_SHARE * reached, reached, points)
+    return reached
 
 
 def _around_prices(certificate: Certificate, points: int) -> NDArray[np.float64] | None:
