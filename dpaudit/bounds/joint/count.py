@@ -12,7 +12,9 @@ from dpaudit.bounds.family import Refuted
 from dpaudit.bounds.guesses import Guesses
 from dpaudit.bounds.joint.program import MOST_TERMS, best_certificate, box_around, is_solved
 from dpaudit.bounds.joint.runs import ErrorRates, are_multiplied, evidence_p_value, largest_by_evidence
+from dpaudit.bounds.one_run import Steinke
 from dpaudit.bounds.one_run_fdp import FdpRecursion
+from dpaudit.bounds.tradeoff import EpsilonDelta
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,9 +28,10 @@ __all__ = ["JointCount", "chance_of_count", "count_certificate"]
 
 Curve = TypeVar("Curve", bound="TradeOff")
 
-_RECURSION = FdpRecursion()
+_RECURSION, _BINOMIAL = FdpRecursion(), Steinke()
 _PASSES = 4
 _GAIN = 1e-3  # relative: a pass that gains less is the last
+_TOLERANCE = 1e-3  # relative, of a search that solves a program for every curve
 _HOPELESS = 10.0  # where the recursion is so far above the level, no program is solved
 #: terms of the programs of runs of all sizes together; runs of one size share a program
 _ALL_TERMS = 12_000
@@ -38,7 +41,8 @@ _ALL_TERMS = 12_000
 class JointCount:
     """P[no more errors than were seen] under the worst mechanism, by linear program; never above the recursion's.
 
-    Both bound the same chance, so the smaller one holds. Beyond `MOST_TERMS` only the recursion is asked. rates: what
+    Both bound the same chance, so the smaller one holds; against (epsilon, delta)-DP the binomial bound of `one-run` is
+    a third. Beyond `MOST_TERMS` no program is solved. rates: what
     e-values are made for, fixed by the plan; with them several runs are judged by the product of their e-values,
     without them every run must refute.
     """
@@ -59,13 +63,15 @@ class JointCount:
         >>> FdpRecursion().p_value(Gaussian(1.08), run) > 0.054, JointCount().p_value(Gaussian(1.08), run) < 0.048
         (True, True)
         """
-        by_recursion = _RECURSION.p_value(curve, run)
+        known = _RECURSION.p_value(curve, run)
+        if isinstance(curve, EpsilonDelta):
+            known = min(known, _BINOMIAL.p_value(curve, run))
         certificate = count_certificate(run.canaries, run.guesses, run.correct, curve, terms)
-        return by_recursion if certificate is None else min(by_recursion, chance_of_count(certificate, run, curve))
+        return known if certificate is None else min(known, chance_of_count(certificate, run, curve))
 
     def refutes(self, curve: TradeOff, run: Guesses, level: float) -> bool:
         """Return whether the run refutes `curve` at `level`; no program is solved where the recursion is far above."""
-        if _RECURSION.refutes(curve, run, level):
+        if _refutes_at_once(curve, run, level):
             return True
         if _is_hopeless(curve, [run], level):
             return False
@@ -102,9 +108,11 @@ class JointCount:
         terms = _share(runs)
         if family.start is not None:
             return family.largest_below(lambda curve: max(self.p_value(curve, run, terms) for run in runs), level)
-        found = family.largest_refuted(lambda curve: all(_RECURSION.refutes(curve, run, level) for run in runs))
+        found = family.largest_refuted(lambda curve: all(_refutes_at_once(curve, run, level) for run in runs))
         if found.parameter is None and _is_hopeless(family.curve(family.private), runs, level):
             return found
+        if family.hypothesis == "any":
+            return self._above(found, family, runs, level)
         for _ in range(_PASSES):
             anchor = family.curve(family.private if found.parameter is None else found.parameter)
             known = {run: count_certificate(run.canaries, run.guesses, run.correct, anchor, terms) for run in runs}
@@ -113,6 +121,16 @@ class JointCount:
             if gain <= _GAIN * found.epsilon:
                 break
         return found
+
+    def _above(self, found: Refuted, family: Family[Curve], runs: Sequence[Guesses], level: float) -> Refuted:
+        """Return the answer for (epsilon, delta)-DP: a certificate at one epsilon says nothing of a larger one."""
+        if not found.parameter:
+            return found
+        start, tolerance = found.parameter, max(family.tolerance, _TOLERANCE * found.parameter)
+        beyond = replace(family, start=start * (1 + _TOLERANCE), private=start, tolerance=tolerance)
+        terms = _share(runs)
+        better = beyond.largest_below(lambda curve: max(self.p_value(curve, run, terms) for run in runs), level)
+        return max(found, better, key=lambda refuted: refuted.epsilon)
 
     def remark(self, runs: Sequence[Guesses]) -> str:
         """Return how runs were judged together, and what had to do where a program would be too large."""
@@ -157,7 +175,13 @@ def _as_planned(run: Guesses, rates: ErrorRates) -> Guesses:
 def _refutes(certificate: Certificate | None, curve: TradeOff, run: Guesses, level: float) -> bool:
     if certificate is not None and chance_of_count(certificate, run, curve) <= level:
         return True
-    return _RECURSION.refutes(curve, run, level)
+    return _refutes_at_once(curve, run, level)
+
+
+def _refutes_at_once(curve: TradeOff, run: Guesses, level: float) -> bool:
+    """Return whether a bound that needs no program refutes."""
+    binomial = isinstance(curve, EpsilonDelta) and _BINOMIAL.refutes(curve, run, level)
+    return binomial or _RECURSION.refutes(curve, run, level)
 
 
 def chance_of_count(certificate: Certificate, run: Guesses, curve: TradeOff) -> float:
