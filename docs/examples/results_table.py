@@ -95,7 +95,7 @@ def pairs(names: list[str]) -> list[tuple[str, str]]:
 
 
 def cell(values: list[float], *, signed: bool = False) -> str:
-    """Return mean and 95 % interval over seeds.
+    """Return mean and 95 % interval over seeds; that of a share of 100 ends there.
 
     >>> cell([40.0, 42.0, 44.0])
     '42.0 (37.0 to 47.0)'
@@ -104,7 +104,8 @@ def cell(values: list[float], *, signed: bool = False) -> str:
     if len(values) < 2:
         return f"{values[0]:{sign}.1f} (one seed)"
     mean = over_seeds(values)
-    return f"{mean.value:{sign}.1f} ({mean.low:{sign}.1f} to {mean.high:{sign}.1f})"
+    low, high = (mean.low, mean.high) if signed else (max(0.0, mean.low), min(100.0, mean.high))
+    return f"{mean.value:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
 
 
 if __name__ == "__main__":
