@@ -93,7 +93,8 @@ class Audit:
 
         Without defaults, so that a field that a later dpaudit adds changes nothing; a changed default is told before.
         """
-        recipe = said(self.recipe, exclude={"report": True, "compute": {"device"}})
+        anywhere = self.recipe.compute.model_copy(update={"device": "auto"})
+        recipe = said(self.recipe.model_copy(update={"compute": anywhere}), exclude={"report"})
         return content_key("dpaudit", 2, recipe, self.fingerprint, self.start_fingerprint)
 
     @property

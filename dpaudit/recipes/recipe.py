@@ -142,7 +142,7 @@ def completed(recipe: Any) -> Any:
 def said(recipe: Recipe, **selection: Any) -> tuple[Any, ...]:
     """Return what a recipe says beyond defaults, and which kind its parts are: a field that is new changes nothing.
 
-    selection: `include` or `exclude`, as of pydantic's `model_dump`.
+    selection: `include` or `exclude` of whole sections, as of pydantic's `model_dump`.
 
     >>> loud, plain = (load_recipe("quickstart", [f"seed={seed}"]).recipe for seed in (1, 0))
     >>> said(loud, include={"seed"}), said(plain, include={"seed"})
