@@ -6,22 +6,17 @@ Everything here follows from the promise and is fixed before any coin is seen. T
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from dpaudit.bounds.guesses import Guesses
 from dpaudit.bounds.ideal_canary import ideal_score_law
-from dpaudit.bounds.ideal_guesser import Design, Guesser, first_true
-from dpaudit.bounds.joint.count import JointCount
-from dpaudit.bounds.joint.foreseen import power_of_evidence, power_of_groups, typical_runs, weighted_quantile
-from dpaudit.bounds.joint.groups import RankGroups, fits
-from dpaudit.bounds.joint.runs import ErrorRates
-from dpaudit.bounds.max_p import SearchesFamily, max_p_bound
+from dpaudit.bounds.ideal_guesser import Design, Guesser
+from dpaudit.bounds.max_p import SearchesFamily
 from dpaudit.errors import InputError
-from dpaudit.results import Plan, Surest
+from dpaudit.procedures import EveryRun, by_evidence, by_groups, stand_in
+from dpaudit.results import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,15 +35,8 @@ ENOUGH_POWER = 0.8
 _COARSE, _FINE = 24, 8
 #: by e-values these multiples of the guesses are tried that would be best if every run must refute
 _SHARES = (0.7, 1.0, 1.4)
-#: with fewer runs e-values are not tried: they would certify less
-_MANY_RUNS = 4
-#: two rank groups are tried where one count has so many guesses; the first has this share of them, and its errors
-#: weigh as many times more as they are rarer, at most four times
-_ENOUGH_GUESSES, _SUREST, _HEAVIEST = 120, 0.36, 4
-#: where fewer guesses have enough power too, so many times those of one count are guessed: the others weigh less
+#: where fewer guesses have enough power too, so many times those of one count are guessed by two groups by rank
 _MORE = 1.35
-#: errors that all ideal runs but this share stay below are told apart
-_UNLIKELY = 0.05
 _law = lru_cache(maxsize=4)(ideal_score_law)
 
 
@@ -143,24 +131,9 @@ def plan_guesses(  # noqa: PLR0913 (a design, and what it is asked)
         raise InputError("guesses", guesses, f"1 to {canaries}, the canaries")
     design = Design(_law(mechanism), canaries, runs)
     half_noise = Guesser(_law(mechanism, actual_noise=mechanism.noise_multiplier / 2), canaries)
-    quick = _EveryRun(_stand_in(planned), design, half_noise)
+    quick = EveryRun(stand_in(planned), design, half_noise)
 
-    def value(guesses: int) -> tuple[bool, float, float]:
-        chance = quick.power(promise, guesses)
-        return (chance >= enough_power, quick.expected(quick.planned, guesses), chance)
-
-    best = _search(value, canaries) if guesses is None else guesses
-    few_are_enough = guesses is None and quick.power(promise, round(best / _MORE)) >= enough_power
-    shares = _SHARES if guesses is None else (1.0,)
-    ways = [(_EveryRun(planned, design, half_noise), best), *_by_evidence(planned, quick, best, shares)]
-    if rank_groups:
-        ways += _by_groups(planned, quick, best, _MORE if few_are_enough else 1.0)
-
-    def worth(way: tuple[_EveryRun, int]) -> tuple[bool, float]:
-        chance = way[0].power(promise, way[1])
-        return (chance >= enough_power, way[0].expected(planned, way[1]))
-
-    way, guesses = max(ways, key=worth)
+    way, guesses = _best(planned, quick, promise, guesses, enough_power, rank_groups=rank_groups)
     inside, outside = design.sides(guesses)
     tests = (planned, *beside)
     expected = {test.family.hypothesis: way.expected(test, guesses) for test in tests}
@@ -185,25 +158,37 @@ def plan_guesses(  # noqa: PLR0913 (a design, and what it is asked)
     )
 
 
-def _by_evidence(
-    planned: PlannedTest[Any], quick: _EveryRun, best: int, shares: Sequence[float]
-) -> list[tuple[_EveryRun, int]]:
-    """Return the designs by e-values, of several shares of the best number of guesses; none for few runs."""
+def _best(
+    planned: PlannedTest[Curve],
+    quick: EveryRun,
+    promise: Curve,
+    asked: int | None,
+    enough_power: float,
+    *,
+    rank_groups: bool,
+) -> tuple[EveryRun, int]:
+    """Return the procedure and the number of guesses that certify most, of those with enough power.
+
+    asked: so many guesses, instead of the best number.
+    """
     design = quick.design
-    if not isinstance(planned.test, JointCount) or design.runs < _MANY_RUNS:
-        return []
-    choices = sorted({min(design.canaries, max(1, round(share * best))) for share in shares})
-    return [(_ByEvidence(planned, design, quick.half_noise), choice) for choice in choices]
 
+    def value(guesses: int) -> tuple[bool, float, float]:
+        chance = quick.power(promise, guesses)
+        return (chance >= enough_power, quick.expected(quick.planned, guesses), chance)
 
-def _by_groups(planned: PlannedTest[Any], quick: _EveryRun, best: int, times: float) -> list[tuple[_EveryRun, int]]:
-    """Return the design of two rank groups, of so many times the best number of guesses, if it can gain."""
-    design, tested = quick.design, isinstance(planned.test, JointCount) and planned.family.hypothesis != "any"
-    if not tested or design.runs >= _MANY_RUNS or best < _ENOUGH_GUESSES:
-        return []
-    total = min(design.canaries, round(times * best))
-    groups = _rank_groups(design, total)
-    return [] if groups is None else [(_ByGroups(planned, design, quick.half_noise, groups), total)]
+    best = _search(value, design.canaries) if asked is None else asked
+    few_are_enough = asked is None and quick.power(promise, round(best / _MORE)) >= enough_power
+    shares = _SHARES if asked is None else (1.0,)
+    ways = [(EveryRun(planned, design, quick.half_noise), best), *by_evidence(planned, quick, best, shares)]
+    if rank_groups:
+        ways += by_groups(planned, quick, best, _MORE if few_are_enough else 1.0)
+
+    def worth(way: tuple[EveryRun, int]) -> tuple[bool, float]:
+        chance = way[0].power(promise, way[1])
+        return (chance >= enough_power, way[0].expected(planned, way[1]))
+
+    return max(ways, key=worth)
 
 
 def _check(mechanism: Mechanism, planned: PlannedTest[Curve], canaries: int, runs: int) -> Curve:
@@ -218,172 +203,6 @@ def _check(mechanism: Mechanism, planned: PlannedTest[Curve], canaries: int, run
     return planned.promise
 
 
-class _EveryRun:
-    """A design in which every run must refute, each at level alpha^(1/R)."""
-
-    remark = ""
-    surest: Surest | None = None
-
-    def __init__(self, planned: PlannedTest[Any], design: Design, half_noise: Guesser) -> None:
-        self.planned, self.design, self.half_noise = planned, design, half_noise
-
-    def expected(self, test: PlannedTest[Any], guesses: int) -> float:
-        """Return the epsilon that `test` certifies with the median right guesses of the worst run."""
-        run = self.run(guesses, self.design.median_correct(guesses))
-        return max_p_bound(test, [run] * self.design.runs, strategy="planned").epsilon
-
-    def largest(self, test: PlannedTest[Any], guesses: int) -> float:
-        """Return the epsilon that `test` certifies if every guess is right."""
-        return max_p_bound(test, [self.run(guesses, guesses)] * self.design.runs, strategy="planned").epsilon
-
-    def power(self, promise: TradeOff, guesses: int) -> float:
-        """Return the chance to refute the promise at half its noise."""
-        critical = _fewest_refuting(self.planned, promise, self.design, guesses)
-        return self.design.chance(guesses, critical, self.half_noise.accuracy(*self.design.sides(guesses)))
-
-    def error_rates(self, guesses: int) -> tuple[float, float] | None:  # noqa: ARG002  # those of e-values
-        """Return what e-values are made for: there are none."""
-        return None
-
-    def run(self, guesses: int, correct: int) -> Guesses:
-        """Return a run of this design."""
-        return Guesses(canaries=self.design.canaries, guesses=guesses, correct=correct)
-
-
-class _ByEvidence(_EveryRun):
-    """A design in which the runs' e-values are multiplied."""
-
-    remark = "; the runs' e-values are multiplied"
-
-    def expected(self, test: PlannedTest[Any], guesses: int) -> float:
-        """Return the epsilon that `test` certifies with a middling set of runs."""
-        rates, design = self._rates(guesses), self.design
-        runs = typical_runs(design.canaries, guesses, rates.promised, design.runs)
-        return max_p_bound(replace(test, test=JointCount(rates)), runs, strategy="planned").epsilon
-
-    def largest(self, test: PlannedTest[Any], guesses: int) -> float:
-        """Return the epsilon that `test` certifies if every guess is right."""
-        return super().largest(replace(test, test=JointCount(self._rates(guesses))), guesses)
-
-    def power(self, promise: TradeOff, guesses: int) -> float:
-        """Return the chance to refute the promise at half its noise."""
-        alpha = 1 - self.planned.confidence
-        return power_of_evidence(promise, self.run(guesses, 0), self._rates(guesses), self.design.runs, alpha)
-
-    def error_rates(self, guesses: int) -> tuple[float, float] | None:
-        """Return what e-values are made for."""
-        rates = self._rates(guesses)
-        return rates.promised, rates.broken
-
-    def _rates(self, guesses: int) -> ErrorRates:
-        sides = self.design.sides(guesses)
-        promised, broken = self.design.accuracy(guesses), self.half_noise.accuracy(*sides)
-        return ErrorRates(promised=max(0.0, 1 - promised), broken=max(0.0, 1 - broken))
-
-
-class _ByGroups(_EveryRun):
-    """A design in which every run must refute by two rank groups."""
-
-    remark = "; two rank groups"
-
-    def __init__(self, planned: PlannedTest[Any], design: Design, half_noise: Guesser, groups: _Groups) -> None:
-        super().__init__(planned, design, half_noise)
-        self.surest, self._groups = groups.surest, groups
-
-    def expected(self, test: PlannedTest[Any], guesses: int) -> float:
-        """Return the epsilon that `test` certifies with the median weighted errors of the worst run."""
-        if test.family.hypothesis == "any":  # one count is tested
-            return super().expected(test, guesses)
-        return self._certified(test, self._groups.run(guesses, self.design, self._groups.median))
-
-    def largest(self, test: PlannedTest[Any], guesses: int) -> float:
-        """Return the epsilon that `test` certifies if every guess is right."""
-        if test.family.hypothesis == "any":
-            return super().largest(test, guesses)
-        return self._certified(test, self._groups.run(guesses, self.design, 0))
-
-    def power(self, promise: TradeOff, guesses: int) -> float:
-        """Return the chance to refute the promise at half its noise."""
-        sides = self.design.sides(guesses)
-        first = (self.surest.guesses_in, self.surest.guesses_out) if self.surest is not None else (0, 0)
-        rates = _group_rates(self.half_noise, first, sides)
-        run = self._groups.run(guesses, self.design, 0)
-        test, level = RankGroups(self._groups.surest), self.planned.level(self.design.runs)
-        return float(power_of_groups(test, promise, run, rates, level) ** self.design.runs)
-
-    def _certified(self, test: PlannedTest[Any], run: Guesses) -> float:
-        planned = replace(test, test=RankGroups(self._groups.surest))
-        return max_p_bound(planned, [run] * self.design.runs, strategy="planned").epsilon
-
-
-@dataclass(frozen=True)
-class _Groups:
-    """Two rank groups, and the median of the weighted errors in the worst of the ideal runs."""
-
-    surest: Surest
-    median: int
-
-    def run(self, guesses: int, design: Design, weighted: int) -> Guesses:
-        """Return a run with so many weighted errors, each of weight 1 as far as there are guesses for it."""
-        size = self.surest.guesses_in + self.surest.guesses_out
-        first = max(0, -(-(weighted - (guesses - size)) // self.surest.weight))
-        errors = weighted - self.surest.weight * first + first
-        return Guesses(
-            canaries=design.canaries,
-            guesses=guesses,
-            correct=guesses - errors,
-            surest=size,
-            surest_correct=size - first,
-        )
-
-
-def _rank_groups(design: Design, guesses: int) -> _Groups | None:
-    """Return two rank groups of so many guesses; None for few of them, or where their program would be too large.
-
-    The share of the surest is a rule of thumb; the weight is how many times rarer their errors are.
-    """
-    size = round(_SUREST * guesses)
-    first, sides = design.sides(size), design.sides(guesses)
-    if first[0] > sides[0] or first[1] > sides[1]:
-        return None
-    rates = _group_rates(design.guesser, first, sides)
-    weight = min(_HEAVIEST, round(rates[1] / max(rates[0], 1e-9)))
-    if weight < 2:
-        return None
-    sizes = (size, guesses - size)
-    median = weighted_quantile(sizes, rates, weight, 0.5 ** (1 / design.runs))
-    most = weighted_quantile(sizes, rates, weight, (1 - _UNLIKELY) ** (1 / design.runs))
-    while most > median and not fits(design.canaries, sizes, weight, most):
-        most -= 1
-    if not fits(design.canaries, sizes, weight, most):
-        return None
-    return _Groups(Surest(guesses_in=first[0], guesses_out=first[1], weight=weight, most=most), median)
-
-
-def _group_rates(guesser: Guesser, first: tuple[int, int], sides: tuple[int, int]) -> tuple[float, float]:
-    """Return the chances that a guess of the first group, and one of the second, is wrong."""
-    size, guesses = sum(first), sum(sides)
-    right, all_right = size * guesser.accuracy(*first), guesses * guesser.accuracy(*sides)
-    return max(0.0, 1 - right / size), min(1.0, max(0.0, 1 - (all_right - right) / (guesses - size)))
-
-
-def _stand_in(planned: PlannedTest[Any]) -> PlannedTest[Any]:
-    """Return the same question, asked of a test that is fast enough to search with."""
-    test = planned.test
-    return replace(planned, test=test.stand_in) if isinstance(test, SearchesFamily) else planned
-
-
-def _fewest_refuting(planned: PlannedTest[Curve], promise: Curve, design: Design, guesses: int) -> int:
-    """Return the fewest right guesses that refute the promise in every run; guesses + 1 if not even all do."""
-    level = planned.level(design.runs)
-
-    def refutes(correct: int) -> bool:
-        run = Guesses(canaries=design.canaries, guesses=guesses, correct=correct)
-        return planned.test.refutes(promise, run, level)
-
-    return first_true(refutes, guesses)
-
-
 def _search(value: Callable[[int], tuple[bool, float, float]], canaries: int) -> int:
     """Return the number of guesses of greatest value, on a geometric grid that is refined once around its best."""
     grid = np.unique(np.geomspace(1, canaries, _COARSE).round().astype(int)).tolist()
@@ -394,7 +213,7 @@ def _search(value: Callable[[int], tuple[bool, float, float]], canaries: int) ->
     return int(max([*finer, grid[best]], key=value))
 
 
-def _note(mechanism: Mechanism, planned: PlannedTest[Curve], way: _EveryRun) -> str:
+def _note(mechanism: Mechanism, planned: PlannedTest[Curve], way: EveryRun) -> str:
     words = f"ideal canaries; guesses chosen by hypothesis {planned.family.hypothesis}{way.remark}"
     if mechanism.sampling in ("poisson", "full"):
         return words

@@ -17,7 +17,7 @@ LINKED = ("attacks", "trainers", "reports")  # folders of the repository that ar
 #: The map of the package. A unit is a module or folder of dpaudit; a new one needs a layer before it may exist.
 LAYERS = {
     "values": "canaries errors examples likelihood mechanism optimisation recipes results rng scores",
-    "science": "accounting bounds conditions metrics planner simulation verdict",
+    "science": "accounting bounds conditions metrics planner procedures simulation verdict",
     "mechanics": "data dp models",
     "contract": "calibration discovery environment executors plugins progress runs seal",
     "engine": "probes references training",
@@ -42,7 +42,8 @@ MAY_IMPORT = {
 }
 #: what is allowed besides, by unit or layer: a unit, or one module of it
 BESIDES = {
-    "planner": {"bounds", "accounting", "metrics"},
+    "planner": {"bounds", "accounting", "metrics", "procedures"},
+    "procedures": {"bounds"},
     "attacks": {"calibration", "metrics", "models", "data", "plugins", "dp.clipping", "dp.tensors"},
     "trainers": {"metrics", "models", "data", "plugins", "discovery", "dp.clipping", "dp.pairs", "dp.tensors"},
     "reports": {"metrics"},

@@ -109,7 +109,9 @@ def test_a_field_that_a_later_dpaudit_added_changes_nothing(
     del begun["recipe"]["references"], begun["recipe"]["privacy"]["engine"]
     (copied / "audit.json").write_text(json.dumps(begun))
     monkeypatch.setattr("dpaudit.pipeline.stages.train.train", None)
+    page = (copied / "report.html").stat().st_mtime_ns
     dpaudit.run("quickstart", out=copied, overrides=tiny)
+    assert (copied / "report.html").stat().st_mtime_ns == page
 
 
 @pytest.mark.parametrize(
