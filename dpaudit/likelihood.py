@@ -32,6 +32,19 @@ def log_likelihood_ratio(released: NDArray[np.floating], mechanism: Mechanism) -
     y = released.astype(np.float64) * (mechanism.batch_size / mechanism.clip_norm)
     if mechanism.noise_multiplier == 0:
         return y
-    rate = mechanism.sampling_rate
-    out = math.log1p(-rate) if rate < 1 else -math.inf
-    return np.logaddexp(out, math.log(rate) + (y - 0.5) / mechanism.noise_multiplier**2)
+    if (rate := mechanism.sampling_rate) >= 1:
+        return (y - 0.5) / mechanism.noise_multiplier**2
+    y -= 0.5
+    y /= mechanism.noise_multiplier**2
+    y += math.log(rate) - math.log1p(-rate)
+    return math.log1p(-rate) + _softplus(y)
+
+
+def _softplus(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return log(1 + exp(x)), to 1e-15 or so absolutely, in half the time of `np.logaddexp`; x is overwritten."""
+    above = np.maximum(x, 0.0)
+    np.negative(np.abs(x, out=x), out=x)
+    np.exp(x, out=x)
+    x += 1
+    above += np.log(x, out=x)
+    return above

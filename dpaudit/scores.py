@@ -88,8 +88,9 @@ class LabelledScores:
 
 def join(table: ScoreTable, coins: Mapping[str, bool]) -> LabelledScores:
     """Return the table's scores beside each candidate's coin, joined by id."""
-    missing = [str(identity) for identity in table.ids if str(identity) not in coins]
-    if missing:
-        raise InputError(f"scores of {table.attack}", missing[0], "a candidate that has a coin")
-    member = np.fromiter((coins[str(identity)] for identity in table.ids), dtype=np.bool_, count=len(table.ids))
+    ids = table.ids.tolist()
+    missing = next((identity for identity in ids if identity not in coins), None)
+    if missing is not None:
+        raise InputError(f"scores of {table.attack}", missing, "a candidate that has a coin")
+    member = np.fromiter((coins[identity] for identity in ids), dtype=np.bool_, count=len(ids))
     return LabelledScores(scores=table.scores, member=member)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Family", "Refuted", "accountant_family", "any_family", "gaussian_family"]
 
+#: by which factor the first two parameters that are tried differ
+_FAR, _NEAR = 2.0, 1.02
 Curve_co = TypeVar("Curve_co", bound=TradeOff, covariant=True)
 
 
@@ -75,10 +77,11 @@ class Family(Generic[Curve_co]):
             refuted, kept = (middle, kept) if refutes(self.curve(middle)) else (refuted, middle)
         return Refuted(parameter=refuted, epsilon=self.epsilon(refuted))
 
-    def largest_below(self, p_value: Callable[[Curve_co], float], level: float) -> Refuted:
+    def largest_below(self, p_value: Callable[[Curve_co], float], level: float, near: float | None = None) -> Refuted:
         """Return the largest curve whose p-value is at most `level`, to the tolerance; for a family with a `start`.
 
-        The p-values, not only whether they are small, choose what is tried next: an answer for fewer curves.
+        The p-values, not only whether they are small, choose what is tried next: an answer for fewer curves. near: a
+        parameter that the answer's is expected to lie within a few per cent of.
 
         >>> noises = accountant_family(lambda noise: noise, lambda _: 0.0, delta=0.1, noise_multipliers=(1, 9), start=2)
         >>> round(noises.largest_below(lambda noise: 0.15 / noise, 0.05).parameter, 1)
@@ -88,9 +91,10 @@ class Family(Generic[Curve_co]):
             raise InputError("start", None, "a parameter to begin at")
         found = last_below(
             lambda parameter: float(ndtri(p_value(self.curve(parameter))) - ndtri(level)),
-            start=self.start,
+            start=self.start if near is None else near,
             ends=(self.private, self.exposed),
             tolerance=self.tolerance,
+            factor=_FAR if near is None else _NEAR,
         )
         return Refuted(parameter=found, epsilon=0.0 if found is None else self.epsilon(found))
 

@@ -59,7 +59,7 @@ class Placement:
     def ids(self) -> NDArray[np.str_]:
         """Return the candidates' ids, (m,): "block:7", "coordinates:encoder.weight:123"."""
         prefixes = {name: self.family if name == BLOCK else f"{self.family}:{name}" for name in self.positions}
-        ids = [f"{prefixes[name]}:{at}" for name, every in self.positions.items() for at in every]
+        ids = [f"{prefixes[name]}:{at}" for name, every in self.positions.items() for at in every.tolist()]
         return np.array(ids, dtype=np.str_)
 
     def insert(self, sums: Gradients, values: Tensor) -> None:

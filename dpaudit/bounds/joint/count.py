@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from dpaudit.bounds.one_run_fdp import FdpRecursion
 from dpaudit.bounds.tradeoff import EpsilonDelta
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from dpaudit.bounds.family import Family
     from dpaudit.bounds.joint.certificate import Box, Certificate
@@ -63,11 +64,7 @@ class JointCount:
         >>> FdpRecursion().p_value(Gaussian(1.08), run) > 0.054, JointCount().p_value(Gaussian(1.08), run) < 0.048
         (True, True)
         """
-        known = _RECURSION.p_value(curve, run)
-        if isinstance(curve, EpsilonDelta):
-            known = min(known, _BINOMIAL.p_value(curve, run))
-        certificate = count_certificate(run.canaries, run.guesses, run.correct, curve, terms)
-        return known if certificate is None else min(known, chance_of_count(certificate, run, curve))
+        return _chance(count_certificate(run.canaries, run.guesses, run.correct, curve, terms), curve, run)
 
     def refutes(self, curve: TradeOff, run: Guesses, level: float) -> bool:
         """Return whether the run refutes `curve` at `level`; no program is solved where the recursion is far above."""
@@ -106,9 +103,17 @@ class JointCount:
         A certificate bounds the chance under every curve, so those found at the last answer give a better one.
         """
         terms = _share(runs)
-        if family.start is not None:
-            return family.largest_below(lambda curve: max(self.p_value(curve, run, terms) for run in runs), level)
-        found = family.largest_refuted(lambda curve: all(_refutes_at_once(curve, run, level) for run in runs))
+
+        def searched(known: Mapping[Guesses, Certificate | None], near: float | None) -> Refuted:
+            if family.start is None:
+                return family.largest_refuted(
+                    lambda curve: all(_refutes(known.get(run), curve, run, level) for run in runs)
+                )
+            return family.largest_below(
+                lambda curve: max(_chance(known.get(run), curve, run) for run in runs), level, near
+            )
+
+        found = searched({}, None)
         if found.parameter is None and _is_hopeless(family.curve(family.private), runs, level):
             return found
         if family.hypothesis == "any":
@@ -116,7 +121,9 @@ class JointCount:
         for _ in range(_PASSES):
             anchor = family.curve(family.private if found.parameter is None else found.parameter)
             known = {run: count_certificate(run.canaries, run.guesses, run.correct, anchor, terms) for run in runs}
-            better = family.largest_refuted(lambda curve: all(_refutes(known[run], curve, run, level) for run in runs))  # noqa: B023  # called at once
+            if found.parameter is not None and not _gains(family, found.parameter, known, level):
+                break
+            better = searched(known, found.parameter)
             gain, found = better.epsilon - found.epsilon, max(found, better, key=lambda refuted: refuted.epsilon)
             if gain <= _GAIN * found.epsilon:
                 break
@@ -157,6 +164,14 @@ def _worst(runs: Sequence[Guesses]) -> list[Guesses]:
     return [found[size] for size in sorted(found)]
 
 
+def _gains(family: Family[Any], parameter: float, known: Mapping[Guesses, Certificate | None], level: float) -> bool:
+    """Return whether certificates refute a curve that is a little larger; not asked where a search costs nothing."""
+    if family.start is None:
+        return True
+    larger = family.curve(parameter + math.copysign(_GAIN * parameter, family.exposed - family.private))
+    return all(_refutes(certificate, larger, run, level) for run, certificate in known.items())
+
+
 def _is_hopeless(curve: TradeOff, runs: Sequence[Guesses], level: float) -> bool:
     """Return whether the recursion is so far above the level that no program is worth solving."""
     return _HOPELESS * level < 1 and not all(_RECURSION.refutes(curve, run, _HOPELESS * level) for run in runs)
@@ -170,6 +185,14 @@ def _share(worst: Sequence[Guesses]) -> int:
 def _as_planned(run: Guesses, rates: ErrorRates) -> Guesses:
     """Return what the plan expects in place of what was seen."""
     return replace(run, correct=round(run.guesses * (1 - rates.promised)), guesses_in=None, guesses_out=None)
+
+
+def _chance(certificate: Certificate | None, curve: TradeOff, run: Guesses) -> float:
+    """Return the least of all bounds on the chance of so few errors, by a certificate and without."""
+    known = _RECURSION.p_value(curve, run)
+    if isinstance(curve, EpsilonDelta):
+        known = min(known, _BINOMIAL.p_value(curve, run))
+    return known if certificate is None else min(known, chance_of_count(certificate, run, curve))
 
 
 def _refutes(certificate: Certificate | None, curve: TradeOff, run: Guesses, level: float) -> bool:

@@ -130,10 +130,10 @@ class RankGroups:
         The first are made near what one count refutes; which certificate is asked decides how tight a bound is, only.
         """
 
-        def searched(chance: Callable[[TradeOff], float]) -> Refuted:
+        def searched(chance: Callable[[TradeOff], float], near: float | None = None) -> Refuted:
             if family.start is None:
                 return family.largest_refuted(lambda curve: chance(curve) <= level)
-            return family.largest_below(chance, level)
+            return family.largest_below(chance, level, near)
 
         run, _ = _worst(runs, self.surest)
         near = searched(_counted(run, run.guesses - run.correct, None))
@@ -141,7 +141,7 @@ class RankGroups:
             return near
         found, at = Refuted(parameter=None, epsilon=0.0), near.parameter
         for _ in range(_PASSES):
-            better = searched(self._chance(runs, family.curve(family.private if at is None else at)))
+            better = searched(self._chance(runs, family.curve(family.private if at is None else at)), at)
             gain, found = better.epsilon - found.epsilon, max(found, better, key=lambda refuted: refuted.epsilon)
             if gain <= _GAIN * found.epsilon:
                 break

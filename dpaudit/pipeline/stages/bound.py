@@ -11,6 +11,7 @@ from dpaudit.metrics import attack_result, most_exposed
 from dpaudit.pipeline.hypotheses import bound_all_guessed, bound_runs, hypothesis_of, planned_test, standard_requests
 from dpaudit.pipeline.stages.attack import read_scores
 from dpaudit.pipeline.stages.plan import plan_for, promise_tested
+from dpaudit.recipes.recipe import BoundRequest
 from dpaudit.results import AttackResult, Bound, Exposure, Threat, Value
 from dpaudit.runs import read_json, write_atomically
 from dpaudit.scores import join
@@ -128,14 +129,12 @@ def _check_blind(result: AttackResult, *, control: bool) -> None:
 
 
 def _bounds(audit: Audit, named: NamedAttack, runs: list[LabelledScores], table: ScoreTable) -> list[Bound]:
-    planned, settings = audit.planned, audit.recipe.bounds
-    promise = promise_tested(audit, named, planned)
+    settings, promise = audit.recipe.bounds, promise_tested(audit, named, audit.planned)
+    deciding = [asked for asked in _deciding(audit) if asked[0].attack == named.label and not named.exploratory]
     requests: list[tuple[str, str, float, bool, Plan]] = [
-        (request.method, request.hypothesis, 1 - share, True, plan)
-        for request, share, plan in _deciding(audit)
-        if request.attack == named.label and not named.exploratory
+        (request.method, request.hypothesis, 1 - share, True, plan) for request, share, plan in deciding
     ]
-    default = plan_for(audit, named, planned, 1 - settings.alpha)
+    default = _usual_plan(audit, named, promise, deciding)
     extra = [(request.method, request.hypothesis) for request in settings.also if request.attack == named.label]
     decided = {(method, hypothesis_of(promise, hypothesis)) for method, hypothesis, *_ in requests}
     for method, hypothesis in dict.fromkeys([*standard_requests(promise), *extra]):
@@ -155,6 +154,19 @@ def _bounds(audit: Audit, named: NamedAttack, runs: list[LabelledScores], table:
         alike = bound_all_guessed(promise, runs, 1 - settings.alpha)
         found.append(alike.model_copy(update={"attack": named.label, "threat": threat}))
     return found
+
+
+def _usual_plan(
+    audit: Audit, named: NamedAttack, promise: Promise, deciding: list[tuple[DecidingBound, float, Plan]]
+) -> Plan:
+    """Return the plan of the bounds that do not decide: one that was made, if it asked the same, or a new one."""
+    usual, alpha = BoundRequest(attack=named.label), audit.recipe.bounds.alpha
+    hypothesis = hypothesis_of(promise, usual.hypothesis)
+    for request, share, plan in deciding:
+        same = request.method == usual.method and hypothesis_of(promise, request.hypothesis) == hypothesis
+        if same and share == alpha:
+            return plan
+    return plan_for(audit, named, audit.planned, 1 - alpha)
 
 
 def _of_one_step(promise: Promise, bound: Bound) -> dict[str, Any]:
