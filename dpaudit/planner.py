@@ -103,6 +103,7 @@ def plan_guesses(  # noqa: PLR0913 (a design, and what it is asked)
     enough_power: float = ENOUGH_POWER,
     beside: Sequence[PlannedTest[Any]] = (),
     rank_groups: bool = True,
+    sharing: int = 1,
 ) -> Plan:
     """Return the numbers of guesses that let `planned` certify most, and what they can refute.
 
@@ -129,8 +130,8 @@ def plan_guesses(  # noqa: PLR0913 (a design, and what it is asked)
     promise = _check(mechanism, planned, canaries, runs)
     if guesses is not None and not 1 <= guesses <= canaries:
         raise InputError("guesses", guesses, f"1 to {canaries}, the canaries")
-    design = Design(_law(mechanism), canaries, runs)
-    half_noise = Guesser(_law(mechanism, actual_noise=mechanism.noise_multiplier / 2), canaries)
+    design = Design(_law(mechanism, sharing=sharing), canaries, runs)
+    half_noise = Guesser(_law(mechanism, actual_noise=mechanism.noise_multiplier / 2, sharing=sharing), canaries)
     quick = EveryRun(stand_in(planned), design, half_noise)
 
     way, guesses = _best(planned, quick, promise, guesses, enough_power, rank_groups=rank_groups)

@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dpaudit.bounds.guesses import Guesses
 from dpaudit.bounds.ideal_guesser import first_true
 from dpaudit.bounds.joint.count import JointCount
-from dpaudit.bounds.joint.foreseen import power_of_evidence, power_of_groups, typical_runs, weighted_quantile
+from dpaudit.bounds.joint.foreseen import (
+    median_runs,
+    power_of_evidence,
+    power_of_groups,
+    power_of_pooled,
+    typical_runs,
+    weighted_quantile,
+)
 from dpaudit.bounds.joint.groups import RankGroups, fits
+from dpaudit.bounds.joint.pooled import PooledCount
 from dpaudit.bounds.joint.runs import ErrorRates
 from dpaudit.bounds.max_p import SearchesFamily, max_p_bound
 from dpaudit.results import Surest
@@ -78,11 +86,11 @@ class _ByEvidence(EveryRun):
         """Return the epsilon that `test` certifies with a middling set of runs."""
         rates, design = self._rates(guesses), self.design
         runs = typical_runs(design.canaries, guesses, rates.promised, design.runs)
-        return max_p_bound(replace(test, test=JointCount(rates)), runs, strategy="planned").epsilon
+        return max_p_bound(self._asked(test, guesses), runs, strategy="planned").epsilon
 
     def largest(self, test: PlannedTest[Any], guesses: int) -> float:
         """Return the epsilon that `test` certifies if every guess is right."""
-        return super().largest(replace(test, test=JointCount(self._rates(guesses))), guesses)
+        return super().largest(self._asked(test, guesses), guesses)
 
     def power(self, promise: TradeOff, guesses: int) -> float:
         """Return the chance to refute the promise at half its noise."""
@@ -94,10 +102,34 @@ class _ByEvidence(EveryRun):
         rates = self._rates(guesses)
         return rates.promised, rates.broken
 
+    def _asked(self, test: PlannedTest[Any], guesses: int) -> PlannedTest[Any]:
+        return replace(test, test=JointCount(self._rates(guesses)), promise=None)
+
     def _rates(self, guesses: int) -> ErrorRates:
         sides = self.design.sides(guesses)
         promised, broken = self.design.accuracy(guesses), self.half_noise.accuracy(*sides)
         return ErrorRates(promised=max(0.0, 1 - promised), broken=max(0.0, 1 - broken))
+
+
+class _Pooled(_ByEvidence):
+    """A design in which the penalties of all runs are judged together: where `one-run-pooled` is asked for."""
+
+    remark = "; the errors of all runs are judged together"
+
+    def expected(self, test: PlannedTest[Any], guesses: int) -> float:
+        """Return the epsilon that `test` certifies with runs of the median sum of penalties."""
+        rates, runs, size = self._rates(guesses), self.design.runs, self.run(guesses, 0)
+        penalties = PooledCount(rates).penalties(test.family, [size] * runs, test.level(runs))
+        middle = median_runs(size, rates.promised, runs, penalties)
+        return max_p_bound(self._asked(test, guesses), middle, strategy="planned").epsilon
+
+    def power(self, promise: TradeOff, guesses: int) -> float:
+        """Return the chance to refute the promise at half its noise."""
+        alpha = 1 - self.planned.confidence
+        return power_of_pooled(promise, self.run(guesses, 0), self._rates(guesses), self.design.runs, alpha)
+
+    def _asked(self, test: PlannedTest[Any], guesses: int) -> PlannedTest[Any]:
+        return replace(test, test=PooledCount(self._rates(guesses)), promise=None)
 
 
 class _ByGroups(EveryRun):
@@ -206,8 +238,13 @@ def _fewest_refuting(planned: PlannedTest[Curve], promise: Curve, design: Design
 def by_evidence(
     planned: PlannedTest[Any], quick: EveryRun, best: int, shares: Sequence[float]
 ) -> list[tuple[EveryRun, int]]:
-    """Return the designs by e-values, of several shares of the best number of guesses; none for few runs."""
+    """Return the designs by e-values, of several shares of the best number of guesses; none for few runs.
+
+    Of `one-run-pooled` the one of the best number.
+    """
     design = quick.design
+    if isinstance(planned.test, PooledCount) and design.runs > 1:
+        return [(_Pooled(planned, design, quick.half_noise), best)]
     if not isinstance(planned.test, JointCount) or design.runs < _MANY_RUNS:
         return []
     choices = sorted({min(design.canaries, max(1, round(share * best))) for share in shares})

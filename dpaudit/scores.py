@@ -6,6 +6,7 @@ A score table never holds memberships. Scores meet coins only in `join`, when th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -23,6 +24,8 @@ __all__ = ["Access", "Inserts", "LabelledScores", "ScoreTable", "ThreatModel", "
 
 Access: TypeAlias = Literal["outputs", "final weights", "all steps"]
 Inserts: TypeAlias = Literal["inputs", "gradients"]
+
+_TIE_SEED = 20230515  # any fixed number: ties must not be broken by the caller's row order, which may know the coins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,12 @@ class LabelledScores:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    @cached_property
+    def ascending(self) -> NDArray[np.intp]:
+        """Return the rows by rising score, (n,); ties by a fixed shuffle, which depends on no coin."""
+        shuffled = np.random.default_rng(_TIE_SEED).permutation(len(self))
+        return shuffled[np.argsort(self.scores[shuffled], kind="stable")]
 
 
 def join(table: ScoreTable, coins: Mapping[str, bool]) -> LabelledScores:

@@ -23,6 +23,7 @@ from dpaudit.bounds.betting import betting_bound
 from dpaudit.bounds.family import any_family, gaussian_family
 from dpaudit.bounds.joint.adaptive import AdaptiveCount
 from dpaudit.bounds.joint.count import JointCount
+from dpaudit.bounds.joint.pooled import PooledCount
 from dpaudit.bounds.joint.runs import ErrorRates
 from dpaudit.bounds.one_run import Steinke
 from dpaudit.bounds.one_run_fdp import FdpRecursion
@@ -61,7 +62,8 @@ _BETS = np.arange(0, 6, 0.02)
 def certified() -> list[Contender]:
     """Return the certified bounds, those of one run first."""
     recursion = [*_by_guesses(FdpRecursion()), _by_few_runs(FdpRecursion()), _by_accountant()]
-    one_run = [*_by_guesses(Steinke()), *recursion, *_by_joint_count(), *_by_adaptive_count(), _by_betting()]
+    one_run = [*_by_guesses(Steinke()), *recursion, *_by_joint_count(), *_by_pooled_count(), *_by_adaptive_count()]
+    one_run.append(_by_betting())
     many_runs = by_rates("independent runs", "certified", _THRESHOLDS)
     return [*one_run, *many_runs, *_by_band(), *by_area("independent runs", "certified")]
 
@@ -85,6 +87,12 @@ def _by_joint_count() -> list[Contender]:
     slow = {"fixed": 2, "split": 10, "5 folds": 20, "best of 4": 4}
     one_run = [replace(bound, slow=slow[bound.strategy]) for bound in _by_guesses(JointCount())]
     return [*one_run, replace(_by_few_runs(JointCount()), slow=2), _by_evidence()]
+
+
+def _by_pooled_count() -> list[Contender]:
+    """The errors of two runs together; audits with nearly as many errors share their programs."""
+    two = replace(_by_few_runs(PooledCount()), strategy="fixed, 2 runs", runs=2, slow=40)
+    return [replace(two, family=family) for family in families(PooledCount.method)]
 
 
 def _by_adaptive_count() -> list[Contender]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from dpaudit.bounds.gdp import gdp_mu
 from dpaudit.bounds.guesses import Guesses
 from dpaudit.bounds.joint.count import JointCount
 from dpaudit.bounds.joint.groups import RankGroups
+from dpaudit.bounds.joint.penalties import total
+from dpaudit.bounds.joint.pooled import PooledCount
 from dpaudit.bounds.joint.runs import ErrorRates
 from dpaudit.bounds.max_p import PlannedTest, max_p_bound
 from dpaudit.bounds.one_run_fdp import FdpRecursion
@@ -70,13 +73,17 @@ class GroupsRow(Value):
 
 
 class RunsRow(Value):
-    """R runs: median epsilon certified by each way over simulated audits, at the planned number of guesses."""
+    """R runs: median epsilon certified by each way over simulated audits, at the planned number of guesses.
+
+    together: by `one-run-pooled`; the penalties of the middle audit decide, for the bound falls with their sum.
+    """
 
     runs: int
     guesses: int
     recursion: float
     every_run: float
     evidence: float
+    together: float | None
     groups: float | None
     planned: float
 
@@ -147,6 +154,7 @@ def _runs_row(runs: int, audits: int) -> RunsRow:
         runs=runs,
         guesses=guesses,
         planned=plan.expected_epsilon,
+        together=_together(rates, sets) if runs > 1 else None,
         groups=None if plan.surest is None else _median(RankGroups(plan.surest), sets),
         **medians,
     )
@@ -154,6 +162,17 @@ def _runs_row(runs: int, audits: int) -> RunsRow:
 
 def _median(test: OneRunTest[Any], sets: Sequence[Sequence[Guesses]]) -> float:
     return float(np.median([_epsilon(test, audit) for audit in sets]))
+
+
+def _together(rates: ErrorRates, sets: Sequence[Sequence[Guesses]]) -> float:
+    """Return the epsilon that the audit whose penalties are the (upper) median certifies by `one-run-pooled`."""
+    test, runs = PooledCount(rates), len(sets[0])
+    family = gaussian_family(delta=_DELTA)
+    level = PlannedTest[Any](test=test, family=family, confidence=_CONFIDENCE).level(runs)
+    penalties = test.penalties(family, sets[0], level)
+    totals = [total(audit, penalties) for audit in sets]
+    middle = sorted(range(len(sets)), key=lambda at: math.inf if (paid := totals[at]) is None else paid)[len(sets) // 2]
+    return _epsilon(test, sets[middle])
 
 
 def _planned(mu: float, runs: int) -> Plan:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Guesses", "counts_of", "guess", "surest_first"]
 
-_TIE_SEED = 20230515  # any fixed number: ties must not be broken by the caller's row order, which may know the coins
-
 
 @dataclass(frozen=True, kw_only=True)
 class Guesses:
@@ -70,7 +68,7 @@ def guess(labelled: LabelledScores, *, guesses_in: int, guesses_out: int, surest
         )
     if not (0 <= surest[0] <= guesses_in and 0 <= surest[1] <= guesses_out):
         raise InputError("surest in, out", surest, f"at most the {guesses_in} and {guesses_out} guesses")
-    member = labelled.member[_ascending(labelled.scores)]
+    member = labelled.member[labelled.ascending]
 
     def right(inside: int, outside: int) -> int:
         return int(member[len(member) - inside :].sum()) + outside - int(member[:outside].sum())
@@ -96,7 +94,7 @@ def surest_first(labelled: LabelledScores) -> NDArray[np.bool_]:
     >>> surest_first(labelled).tolist()  # 0 is guessed out, 3 in, 1 out, 2 in
     [False, True, True, False]
     """
-    member = labelled.member[_ascending(labelled.scores)]
+    member = labelled.member[labelled.ascending]
     from_middle = 2 * np.arange(len(member)) - (len(member) - 1)
     right = member == (from_middle > 0)
     return np.asarray(right[np.argsort(-np.abs(from_middle), kind="stable")], dtype=np.bool_)
@@ -114,8 +112,3 @@ def counts_of(runs: Sequence[Guesses]) -> Counts:
         guesses_in=tuple(inside for inside, _ in known),
         guesses_out=tuple(outside for _, outside in known),
     )
-
-
-def _ascending(scores: NDArray[np.float64]) -> NDArray[np.intp]:
-    shuffled = np.random.default_rng(_TIE_SEED).permutation(len(scores))
-    return shuffled[np.argsort(scores[shuffled], kind="stable")]

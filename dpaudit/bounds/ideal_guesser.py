@@ -24,9 +24,9 @@ class Design:
     def __init__(self, law: ScoreLaw, canaries: int, runs: int) -> None:
         self.canaries, self.runs = canaries, runs
         self.guesser = Guesser(law, canaries)
-        surest = np.argsort(-np.abs(law.scores), kind="stable")
+        surest = np.argsort(-np.abs(law.evidence), kind="stable")
         mass = (law.inside + law.outside)[surest] / 2
-        self._guessed_in = _Collected.of(mass, np.where(law.scores[surest] > 0, mass, 0.0))
+        self._guessed_in = _Collected.of(mass, np.where(law.evidence[surest] > 0, mass, 0.0))
 
     def sides(self, guesses: int) -> tuple[int, int]:
         """Return how many of the surest canaries are guessed in and out."""

@@ -11,6 +11,7 @@ from dpaudit.bounds.family import Family, any_family, gaussian_family
 from dpaudit.bounds.gaussian_moments import gaussian_moments_bound
 from dpaudit.bounds.joint.adaptive import AdaptiveCount
 from dpaudit.bounds.joint.count import JointCount
+from dpaudit.bounds.joint.pooled import PooledCount
 from dpaudit.bounds.joint_beta import joint_beta_estimate
 from dpaudit.bounds.max_p import OneRunTest, PlannedTest, max_p_bound
 from dpaudit.bounds.one_run import Steinke
@@ -47,7 +48,8 @@ __all__ = [
 Takes: TypeAlias = Literal["guesses", "rates", "scores", "stream", "cosines"]
 
 _GUESS_TESTS: dict[str, OneRunTest[Any]] = {
-    test.method: test for test in (Steinke(), FdpRecursion(), JointCount(), AdaptiveCount(), OrderStatistics())
+    test.method: test
+    for test in (Steinke(), FdpRecursion(), JointCount(), PooledCount(), AdaptiveCount(), OrderStatistics())
 }
 _RATIOS: dict[str, Limit] = {
     "katz-log": katz_log,
@@ -224,6 +226,14 @@ METHODS = _catalogue(
         hypotheses=("any", "gaussian"),
         guarantee="certified",
         summary="the same, by a linear program with a certificate; the tightest that assumes nothing",
+        source="proof in docs/statistics/joint-bound.md",
+    ),
+    Method(
+        name="one-run-pooled",
+        takes="guesses",
+        hypotheses=("any", "gaussian"),
+        guarantee="certified",
+        summary="errors of several runs together, by backward induction over such programs; slow",
         source="proof in docs/statistics/joint-bound.md",
     ),
     Method(

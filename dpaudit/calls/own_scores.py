@@ -170,16 +170,14 @@ def bound_table(labelled: LabelledScores, asked: Asked) -> list[Bound]:
     return [_bound_table(labelled, asked, method, hypothesis) for method, hypothesis in asked.requests()]
 
 
-def bound_counts(
-    asked: Asked, *, guesses: Guesses | None = None, confusion: Confusion | None = None, runs: int = 1
-) -> Bound:
-    """Return the bound of counts: guesses of one run (or of `runs` runs that look the same), or rates in two worlds."""
+def bound_counts(asked: Asked, *, runs: Sequence[Guesses] = (), confusion: Confusion | None = None) -> Bound:
+    """Return the bound of counts: the guesses of one run or of several, or rates in two worlds."""
     if asked.method is None:
         raise InputError("--method", None, f"one of {', '.join(METHODS)}")
     takes, pairs = method_named(asked.method).takes, asked.requests()
     question = asked.question(pairs[0][1], "counts as given")
-    if takes == "guesses" and guesses is not None:
-        return bound_from_guesses(asked.method, [guesses] * runs, question)
+    if takes == "guesses" and runs:
+        return bound_from_guesses(asked.method, runs, question)
     if takes == "rates" and confusion is not None:
         return bound_from_rates(asked.method, confusion, question)
     raise InputError("--method", asked.method, f"what this method needs: {NEEDS[takes]}")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dpaudit.errors import InputError
-from dpaudit.pipeline.designs import Aim, Budget, Designs, certified_tests, compare, plan_design
+from dpaudit.pipeline.aim import Aim
+from dpaudit.pipeline.designs import Budget, Designs, certified_tests, compare, plan_design
 from dpaudit.pipeline.pace import earlier_pace, measured_pace
 from dpaudit.pipeline.promises import stated_promise
 from dpaudit.pipeline.stages.plan import deciding_aims, promised
@@ -70,11 +71,12 @@ def plan_stated(stated: Stated, wanted: Wanted, confidence: float, progress: Pro
 def plan_recipe(audit: Audit, wanted: Wanted, progress: Progress) -> Designs:
     """Return the designs of a recipe against its promise, beside the one that the recipe asks for.
 
-    Without `measure` nothing is trained, no image is decoded, and no trainer is needed (but for canaries on the
-    coordinates of a model, which only the model can count).
+    Without `measure` nothing is trained, no image is decoded, no trainer is needed (but for canaries on the
+    coordinates of a model, which only the model can count), and data whose size the recipe says need not be here.
     """
-    planned = promised(audit)
-    aims = deciding_aims(audit, planned)
+    ahead = audit.before_data()
+    planned = promised(ahead)
+    aims = deciding_aims(ahead, planned)
     if not aims:
         _refuse(audit, planned)
     runs = audit.recipe.runs.count

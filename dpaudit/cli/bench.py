@@ -223,12 +223,14 @@ def joint(
             f"{row.recursion:.2f}",
             f"{row.every_run:.2f}",
             f"{row.evidence:.2f}",
+            "-" if row.together is None else f"{row.together:.2f}",
             "-" if row.groups is None else f"{row.groups:.2f}",
             f"{row.planned:.2f}",
         ]
         for row in measured.runs
     ]
-    print_table([["runs", "guesses", "recursion", "every run", "e-values", "two groups", "planned"], *runs])
+    ways = ["recursion", "every run", "e-values", "induction", "two groups", "planned"]
+    print_table([["runs", "guesses", *ways], *runs])
     typer.echo(f"\nmedians of {measured.audits} ideal audits each, epsilon 8, 1000 canaries, 95 %, delta 1e-05, mu-GDP")
 
 

@@ -53,7 +53,9 @@ def bound(  # noqa: PLR0913 (the options of a command)
     dimension: Annotated[int | None, typer.Option(help="one-shot: of the space the cosines were taken in.")] = None,
     canaries: Annotated[int | None, typer.Option(help="Counts, betting: coins that were tossed.")] = None,
     guesses: Annotated[int | None, typer.Option(help="Counts: coins that were guessed.")] = None,
-    correct: Annotated[int | None, typer.Option(help="Counts: guesses that were right.")] = None,
+    correct: Annotated[
+        list[int] | None, typer.Option(help="Counts: guesses that were right; of several runs, once for each.")
+    ] = None,
     tp: Annotated[int | None, typer.Option(help="Counts: members called in.")] = None,
     fn: Annotated[int | None, typer.Option(help="Counts: members called out.")] = None,
     fp: Annotated[int | None, typer.Option(help="Counts: non-members called in.")] = None,
@@ -114,7 +116,8 @@ def bound(  # noqa: PLR0913 (the options of a command)
             adjacency=adjacency,
         ).mechanism(hypothesis),
     )
-    counts = {"--guesses": guesses, "--correct": correct, "--tp": tp, "--fn": fn, "--fp": fp, "--tn": tn}
+    seen = correct[0] if correct else None
+    counts = {"--guesses": guesses, "--correct": seen, "--tp": tp, "--fn": fn, "--fp": fp, "--tn": tn}
     if source is None:
         _of_counts(asked, (canaries, guesses, correct), (tp, fn, fp, tn), as_json=as_json)
         return
@@ -193,14 +196,22 @@ def _of_cosines(source: Path, asked: Asked, *, as_json: bool) -> None:
     _show([found], _plain(found), as_json=as_json)
 
 
-def _of_counts(asked: Asked, guessed: tuple[int | None, ...], rates: tuple[int | None, ...], *, as_json: bool) -> None:
+def _of_counts(
+    asked: Asked,
+    guessed: tuple[int | None, int | None, list[int] | None],
+    rates: tuple[int | None, ...],
+    *,
+    as_json: bool,
+) -> None:
     from dpaudit.bounds.clopper_pearson import Confusion  # noqa: PLC0415 (imports stay lazy for --help)
     from dpaudit.bounds.guesses import Guesses  # noqa: PLC0415
     from dpaudit.calls.own_scores import bound_counts  # noqa: PLC0415
 
-    counts = [count for count in guessed if count is not None]
+    canaries, guesses, correct = guessed
     cells = [count for count in rates if count is not None]
-    guesses = Guesses(canaries=counts[0], guesses=counts[1], correct=counts[2]) if len(counts) == 3 else None
+    runs = []
+    if canaries is not None and guesses is not None:
+        runs = [Guesses(canaries=canaries, guesses=guesses, correct=right) for right in correct or ()]
     confusion = None
     if len(cells) == 4:
         tp, fn, fp, tn = cells
@@ -211,7 +222,7 @@ def _of_counts(asked: Asked, guessed: tuple[int | None, ...], rates: tuple[int |
             out_trials=fp + tn,
             trials=asked.trials,
         )
-    found = bound_counts(asked, guesses=guesses, confusion=confusion)
+    found = bound_counts(asked, runs=runs, confusion=confusion)
     _show([found], _plain(found), as_json=as_json)
 
 

@@ -15,7 +15,7 @@ from dpaudit.recipes.recipe import AttackEntry, said
 from dpaudit.results import Plan, Promise, Value
 from dpaudit.rng import Rng
 from dpaudit.runs import RunFolder, content_key, read_json
-from dpaudit.training.population import data_fingerprint, open_dataset, populate, sizes
+from dpaudit.training.population import data_fingerprint, open_dataset, populate, sizes, sizes_of
 from dpaudit.training.public_data import open_public, start_fingerprint
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Audit:
     loaded: LoadedRecipe
     asked_device: str | None = None
     executor: Executor = field(default_factory=Executor)
+    foreseen: bool = False
 
     @property
     def recipe(self) -> Recipe:
@@ -158,7 +159,8 @@ class Audit:
     @cached_property
     def sizes(self) -> Sizes:
         """Return how large the population is, without a trainer."""
-        return sizes(self.loaded)
+        expected = self.recipe.data.expected_size
+        return sizes(self.loaded) if expected is None or not self.foreseen else sizes_of(self.loaded, expected)
 
     @cached_property
     def planned(self) -> Planned:
@@ -175,6 +177,10 @@ class Audit:
         shown = self.recipe.report.model_copy(update={"public": public})
         recipe = self.recipe.model_copy(update={"report": shown})
         return replace(self, loaded=replace(self.loaded, recipe=recipe))
+
+    def before_data(self) -> Audit:
+        """Return the same audit for looking ahead: data whose size the recipe says are not opened."""
+        return replace(self, foreseen=True)
 
     def with_executor(self, executor: Executor) -> Audit:
         """Return the same audit, its references trained there."""

@@ -4,44 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from dpaudit.bounds.guesses import Guesses
 from dpaudit.bounds.max_p import max_p_bound
 from dpaudit.errors import InputError
-from dpaudit.pipeline.hypotheses import REQUESTS, hypothesis_of, planned_test
-from dpaudit.planner import ENOUGH_POWER, certified, choose, plan_guesses, strongest
+from dpaudit.pipeline.hypotheses import REQUESTS, planned_test
+from dpaudit.pipeline.shipped import shipped_plan
+from dpaudit.planner import certified, choose, plan_guesses, strongest
 from dpaudit.results import Hypothesis, Plan, Promise, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from dpaudit.bounds.max_p import PlannedTest
+    from dpaudit.pipeline.aim import Aim
     from dpaudit.progress import Progress
 
-__all__ = ["Aim", "Budget", "Designs", "certified_tests", "compare", "plan_design"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Aim:
-    """What an audit is to refute, and the tests that it may choose from.
-
-    confidence: 1 - the share of alpha of this aim. hypothesis: the one whose bound counts, or `promise`.
-    """
-
-    promise: Promise
-    attack: str
-    confidence: float = 0.95
-    methods: tuple[str, ...] = ("one-run-joint",)
-    hypothesis: str = "promise"
-    enough_power: float = ENOUGH_POWER
-
-    @property
-    def tested(self) -> Hypothesis:
-        """Return the hypothesis whose bound counts."""
-        return cast("Hypothesis", hypothesis_of(self.promise, self.hypothesis))
+__all__ = ["Budget", "Designs", "certified_tests", "compare", "made_plan", "plan_design"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +91,14 @@ def certified_tests(promise: Promise) -> tuple[str, ...]:
 def plan_design(aim: Aim, canaries: int, runs: int, *, beside: bool = True) -> Plan:
     """Return the plan of the test that certifies most, of those the aim allows, with these canaries and runs.
 
-    beside: also the epsilons expected under the other hypotheses, which takes up to a second.
+    Read from those that come with the package where they hold it, else made. beside: also the epsilons expected under
+    the other hypotheses, which takes up to a second.
     """
+    return shipped_plan(aim, canaries, runs) or made_plan(aim, canaries, runs, beside=beside)
+
+
+def made_plan(aim: Aim, canaries: int, runs: int, *, beside: bool = True) -> Plan:
+    """Return what `plan_design` returns, always made anew."""
     candidates = [partial(_plan, aim, method, beside=beside) for method in aim.methods]
     return choose(candidates, canaries=canaries, runs=runs, hypothesis=aim.tested, enough_power=aim.enough_power)
 
@@ -152,6 +140,7 @@ def _plan(aim: Aim, method: str, canaries: int, runs: int, *, beside: bool) -> P
         enough_power=aim.enough_power,
         beside=_beside(aim, method, test) if beside else (),
         rank_groups=aim.tested != "any",
+        sharing=aim.sharing,
     )
 
 

@@ -16,7 +16,6 @@ from dpaudit.plugins import PerExampleTrainer
 from dpaudit.results import Guarantee, Promise, Value
 from dpaudit.training.footprint import activation_bytes, model_bytes, optimizer_bytes, shapes_only
 from dpaudit.training.learner import Learner
-from dpaudit.training.population import sizes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,12 +138,11 @@ def _count(model: nn.Module) -> int:
 
 def _universe(audit: Audit) -> int:
     """Return how many records can be in a run: counted, or as the recipe says."""
-    expected = audit.recipe.data.expected_size
-    if expected is not None:
-        return sizes_of(audit.loaded, expected).universe
     try:
-        return audit.sizes.universe
+        return audit.before_data().sizes.universe
     except InputError as error:
+        if audit.recipe.data.expected_size is not None:
+            raise
         hint = f"{error.expected}; or give data.expected_size, for a dry run without the data"
         raise audit.loaded.where.refusal(error.field.replace(" ", "."), error.value, hint) from error
 

@@ -13,6 +13,7 @@ from dpaudit.bounds.family import Family, accountant_family, any_family, gaussia
 from dpaudit.bounds.guesses import guess
 from dpaudit.bounds.joint.count import JointCount
 from dpaudit.bounds.joint.groups import RankGroups
+from dpaudit.bounds.joint.pooled import PooledCount
 from dpaudit.bounds.joint.runs import ErrorRates
 from dpaudit.bounds.max_p import PlannedTest, max_p_bound
 from dpaudit.bounds.methods import METHODS, one_run_test
@@ -48,7 +49,7 @@ __all__ = [
 ]
 
 #: the methods that assume nothing of the canaries of one run: only they may decide a verdict
-CERTIFIED = ("one-run-joint", "one-run-fdp", "one-run")
+CERTIFIED = ("one-run-joint", "one-run-fdp", "one-run", "one-run-pooled")
 #: what a recipe can ask for: method -> hypotheses. What can test any curve can test the accountant's and the promise's
 REQUESTS: dict[str, tuple[str, ...]] = {
     name: ("promise", *known, "accountant") if "gaussian" in known else known
@@ -81,13 +82,15 @@ def planned_test(
     """Return a test of one hypothesis by one method, with the promise's own curve beside it.
 
     hypothesis `promise`: the family that the promise belongs to. InputError for a pair that does not exist.
-    plan: what `one-run-joint` takes from it: what e-values are made for, or two rank groups.
+    plan: what `one-run-joint` and `one-run-pooled` take from it: what e-values are made for, or two rank groups.
     """
     family = _family(promise, hypothesis)
     if hypothesis_of(promise, hypothesis) not in REQUESTS.get(method, ()):
         known = "; ".join(f"{name} with {', '.join(known)}" for name, known in REQUESTS.items())
         raise InputError("bound", f"{method} with hypothesis {hypothesis}", f"one of: {known}")
     test = FdpRecursion() if method == "clopper-pearson" else one_run_test(method)
+    if isinstance(test, PooledCount) and plan is not None:
+        test = PooledCount(_rates(plan))
     if isinstance(test, JointCount) and plan is not None:
         test = _as_planned(test, plan, family)
     curve = promise_curve(promise)
@@ -99,9 +102,13 @@ def planned_test(
 def _as_planned(test: JointCount, plan: Plan, family: Family[Any]) -> JointCount | RankGroups:
     if plan.surest is not None:
         return test if family.hypothesis == "any" else RankGroups(plan.surest)
-    if plan.error_rates is not None:
-        return JointCount(ErrorRates(promised=plan.error_rates[0], broken=plan.error_rates[1]))
-    return test
+    return test if plan.error_rates is None else JointCount(_rates(plan))
+
+
+def _rates(plan: Plan) -> ErrorRates | None:
+    if plan.error_rates is None:
+        return None
+    return ErrorRates(promised=plan.error_rates[0], broken=plan.error_rates[1])
 
 
 def bound_runs(planned: PlannedTest[Any], method: str, runs: Sequence[LabelledScores], chosen: FixedGuesses) -> Bound:

@@ -29,10 +29,13 @@ def largest_gap(law: ScoreLaw, chances: np.ndarray, sample: np.ndarray) -> float
     return float(np.abs(np.interp(np.sort(sample), law.scores, np.cumsum(chances)) - levels).max())
 
 
-def simulated_scores(m: Mechanism, *, inside: bool, noise: float, rng: np.random.Generator, size: int) -> np.ndarray:
-    total = np.zeros(size)
+def simulated_scores(
+    m: Mechanism, *, inside: bool, noise: float, rng: np.random.Generator, size: int, others: int = 0
+) -> np.ndarray:
+    """Return scores of canaries, each of which shares its coordinate with so many others, in by fair coins."""
+    total, present = np.zeros(size), int(inside) + rng.binomial(others, 0.5, size)
     for _ in range(m.steps):
-        y = rng.normal(0, noise, size) + inside * (rng.random(size) < m.sampling_rate)
+        y = rng.normal(0, noise, size) + rng.binomial(present, m.sampling_rate)
         total += np.log(1 - m.sampling_rate + m.sampling_rate * np.exp((y - 0.5) / m.noise_multiplier**2))
     return total
 
@@ -56,6 +59,29 @@ def test_equals_a_simulation(noise: float, rate: float, steps: int, actual: floa
     for inside, chances in ((True, law.inside), (False, law.outside)):
         sample = simulated_scores(m, inside=inside, noise=actual * noise, rng=rng, size=20_000)
         assert largest_gap(law, chances, sample) < 1.9 / np.sqrt(20_000)  # exceeded with chance 0.0015
+
+
+@pytest.mark.parametrize("sharing", [2, 8])
+@pytest.mark.parametrize("actual", [1.0, 0.5])
+def test_canaries_that_share_a_coordinate_equal_a_simulation(sharing: int, actual: float) -> None:
+    m = mechanism(1.0, 0.1, 100)
+    law = ideal_score_law(m, actual_noise=actual, sharing=sharing)
+    rng = np.random.default_rng(1)
+    for inside, chances in ((True, law.inside), (False, law.outside)):
+        sample = simulated_scores(m, inside=inside, noise=actual, rng=rng, size=20_000, others=sharing - 1)
+        assert largest_gap(law, chances, sample) < 1.9 / np.sqrt(20_000)  # exceeded with chance 0.0015
+    alone = ideal_score_law(m, actual_noise=actual)
+    fewer = simulated_scores(m, inside=True, noise=actual, rng=rng, size=20_000, others=sharing - 1)
+    assert largest_gap(alone, alone.inside, fewer) > 0.1, "alone it would be another law"
+
+
+@pytest.mark.parametrize("sharing", [1, 3])
+def test_evidence_is_the_log_of_the_ratio_of_the_laws(sharing: int) -> None:
+    law = ideal_score_law(mechanism(1.0, 0.2, 40), sharing=sharing)
+    seen = np.minimum(law.inside, law.outside) > 1e-9
+    np.testing.assert_allclose(law.evidence[seen], np.log(law.inside[seen] / law.outside[seen]), atol=0.01)
+    assert np.isfinite(law.evidence).all()
+    assert (np.diff(law.evidence[seen]) > -1e-3).all(), "the more, the surer"
 
 
 def test_the_simulation_tells_wrong_noise() -> None:

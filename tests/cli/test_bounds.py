@@ -67,6 +67,18 @@ def test_rates_give_the_published_values(cli: Cli) -> None:
     assert json.loads(out)["epsilon"] == pytest.approx(np.log(37.31696140), abs=1e-6)
 
 
+def test_counts_of_several_runs(cli: Cli) -> None:
+    sizes = ("--canaries", "300", "--guesses", "60", "--hypothesis", "gaussian", "--delta", "1e-5", "--json")
+    found = {}
+    for method in ("one-run-joint", "one-run-pooled"):
+        code, out, _ = cli("bound", "--method", method, *sizes, "--correct", "58", "--correct", "55")
+        assert code == 0
+        found[method] = json.loads(out)
+    assert found["one-run-pooled"]["epsilon"] > found["one-run-joint"]["epsilon"] > 0
+    _, out, _ = cli("bound", "--method", "one-run-joint", *sizes, "--correct", "55")
+    assert json.loads(out)["epsilon"] < found["one-run-joint"]["epsilon"]
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])
 def test_every_format_gives_the_same_bounds(cli: Cli, tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"scores{suffix}", table())

@@ -7,6 +7,8 @@ import pytest
 
 from dpaudit.bounds.joint.count import JointCount
 from dpaudit.bounds.joint.groups import RankGroups
+from dpaudit.bounds.joint.pooled import PooledCount
+from dpaudit.bounds.joint.runs import ErrorRates
 from dpaudit.bounds.methods import METHODS
 from dpaudit.bounds.one_run_fdp import FdpRecursion
 from dpaudit.bounds.tradeoff import EpsilonDelta, Profile
@@ -88,6 +90,11 @@ def test_rank_groups_of_a_plan_test_every_curve_but_that_of_any_mechanism() -> N
     assert planned_test(ACCOUNTED, "one-run-joint", "any", 0.95, plan).test == JointCount()
     assert planned_test(ACCOUNTED, "one-run-fdp", "promise", 0.95, plan).test == FdpRecursion()
     assert planned_test(ACCOUNTED, "one-run-joint", "promise", 0.95).test == JointCount()
+    assert planned_test(ACCOUNTED, "one-run-pooled", "promise", 0.95, plan).test == PooledCount()
+    together = plan.model_copy(update={"surest": None, "error_rates": (0.04, 0.001)})
+    rates = ErrorRates(promised=0.04, broken=0.001)
+    assert planned_test(ACCOUNTED, "one-run-pooled", "promise", 0.95, together).test == PooledCount(rates)
+    assert planned_test(ACCOUNTED, "one-run-joint", "promise", 0.95, together).test == JointCount(rates)
 
 
 def gaussian_canaries(noise_multiplier: float, rng: np.random.Generator, count: int = 20_000) -> LabelledScores:

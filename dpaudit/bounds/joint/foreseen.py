@@ -11,6 +11,8 @@ from scipy.special import bdtr
 
 from dpaudit.bounds.guesses import Guesses
 from dpaudit.bounds.joint.evidence import best_evidence
+from dpaudit.bounds.joint.induction import Penalised, penalised_chances, thinning
+from dpaudit.bounds.joint.penalties import evidence_penalties
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,10 +21,18 @@ if TYPE_CHECKING:
     from dpaudit.bounds.joint.runs import ErrorRates
     from dpaudit.bounds.tradeoff import TradeOff
 
-__all__ = ["power_of_evidence", "power_of_groups", "typical_runs", "weighted_quantile"]
+__all__ = [
+    "median_runs",
+    "power_of_evidence",
+    "power_of_groups",
+    "power_of_pooled",
+    "typical_runs",
+    "weighted_quantile",
+]
 
 _DRAWS = 4000
 _NEARLY_ALL = 0.9995
+_FAR = 10**6  # a penalty that no total allows
 
 
 def typical_runs(canaries: int, guesses: int, error_rate: float, runs: int) -> list[Guesses]:
@@ -50,6 +60,46 @@ def power_of_evidence(promise: TradeOff, run: Guesses, rates: ErrorRates, runs: 
     logs = np.where(values > 0, np.log(np.maximum(values, 1e-300)), -np.inf)
     errors = np.random.default_rng(0).binomial(run.guesses, rates.broken, size=(_DRAWS, runs))
     return float(np.mean(logs[errors].sum(axis=1) >= math.log(1 / alpha)))
+
+
+def median_runs(run: Guesses, error_rate: float, runs: int, penalties: tuple[int, ...] | None) -> list[Guesses]:
+    """Return `runs` runs whose penalties, 1 for each error if none are given, add up to the median; 4,000 fixed draws.
+
+    run: its canaries and guesses are those of every run.
+    """
+    paid = _paid(run.guesses, penalties)
+    errors = np.random.default_rng(0).binomial(run.guesses, error_rate, size=(_DRAWS, runs))
+    middle = errors[np.argsort(paid[errors].sum(axis=1), kind="stable")[_DRAWS // 2]]
+    return [
+        Guesses(canaries=run.canaries, guesses=run.guesses, correct=run.guesses - wrong) for wrong in middle.tolist()
+    ]
+
+
+def power_of_pooled(promise: TradeOff, run: Guesses, rates: ErrorRates, runs: int, alpha: float) -> float:
+    """Return the chance that `runs` runs together refute the promise if guesses err at `rates.broken`.
+
+    4,000 fixed draws; totals above twice what they are expected to be are not counted.
+    """
+    penalties = evidence_penalties(run.canaries, run.guesses, rates.broken, runs, promise)
+    errors = np.random.default_rng(0).binomial(run.guesses, rates.broken, size=(_DRAWS, runs))
+    totals = _paid(run.guesses, penalties)[errors].sum(axis=1)
+    most = 2 * math.ceil(np.minimum(totals, _FAR).mean()) + 10
+    each = tuple(range(min(run.guesses, most + 20) + 1)) if penalties is None else penalties
+    of = Penalised(run.canaries, run.guesses, runs, each)
+    gap = thinning(of, most)
+    if gap is None:
+        return 0.0
+    bounds = penalised_chances(of, most, promise, gap)
+    return float(np.mean(totals <= np.searchsorted(bounds, alpha, side="right") - 1))
+
+
+def _paid(guesses: int, penalties: tuple[int, ...] | None) -> NDArray[np.int64]:
+    """Return what 0, ..., `guesses` errors cost, (guesses + 1,)."""
+    if penalties is None:
+        return np.arange(guesses + 1)
+    paid = np.full(guesses + 1, _FAR)
+    paid[: len(penalties)] = penalties
+    return paid
 
 
 def weighted_quantile(sizes: tuple[int, int], rates: tuple[float, float], weight: int, chance: float) -> int:

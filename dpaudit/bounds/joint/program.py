@@ -26,6 +26,7 @@ __all__ = [
     "MOST_TERMS",
     "best_certificate",
     "box_around",
+    "certificate_at",
     "epsilon_grid",
     "is_solved",
     "smallest_delta",
@@ -60,11 +61,11 @@ def best_certificate(
     edges = len(box.edges[0])
     if not is_solved(box, terms):
         return None
-    found = _solved(box, reward, curve, epsilon_grid(curve, box.canaries, _FIRST_POINTS))
+    found = certificate_at(box, reward, curve, epsilon_grid(curve, box.canaries, _FIRST_POINTS))
     second = _around_prices(found, min(_POINTS, terms // max(1, edges)))
     if second is None:
         return found
-    refined = _solved(box, reward, curve, second)
+    refined = certificate_at(box, reward, curve, second)
     return min((found, refined), key=lambda certificate: certificate.most(reward, curve))
 
 
@@ -122,8 +123,10 @@ def _around_prices(certificate: Certificate, points: int) -> NDArray[np.float64]
     return np.linspace(epsilons[low], epsilons[high], points)
 
 
-def _solved(box: Box, reward: NDArray[np.float64], curve: TradeOff, epsilons: NDArray[np.float64]) -> Certificate:
-    """Return the certificate of the program's multipliers at these epsilons.
+def certificate_at(
+    box: Box, reward: NDArray[np.float64], curve: TradeOff, epsilons: NDArray[np.float64]
+) -> Certificate:
+    """Return the certificate of the program's multipliers at these epsilons, (L,); a reward of the box's shape.
 
     Variables: p, (nodes,), then the positive part of every edge at every epsilon over m, (L x edges,).
     """

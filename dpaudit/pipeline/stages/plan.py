@@ -9,10 +9,11 @@ import numpy as np
 from dpaudit.bounds.tradeoff import false_negative_rate
 from dpaudit.canaries import STEP_FAMILIES
 from dpaudit.errors import InputError
+from dpaudit.pipeline.aim import Aim
 from dpaudit.pipeline.applicable import check_applicable
 from dpaudit.pipeline.applicable_probes import check_probe_applicable
 from dpaudit.pipeline.audit import Audit, NamedAttack, Planned
-from dpaudit.pipeline.designs import Aim, plan_design
+from dpaudit.pipeline.designs import plan_design
 from dpaudit.pipeline.hypotheses import CERTIFIED, REQUESTS, planned_test, promise_curve
 from dpaudit.pipeline.promises import recipe_mechanism, recipe_promise, step_promise
 from dpaudit.pipeline.whole_batches import check_whole_batches, remarked
@@ -88,7 +89,7 @@ def deciding_aims(audit: Audit, planned: Planned) -> list[tuple[Aim, int]]:
             raise audit.loaded.where.refusal(f"bounds.decide.{index}.attack", request.attack, expected)
         if request.method not in CERTIFIED:
             raise audit.loaded.where.refusal(field, request.method, f"a certified method: {', '.join(CERTIFIED)}")
-        aim = _aim(audit, tested, request, 1 - share)
+        aim = _aim(audit, tested, request, 1 - share, _sharing(audit, named, planned.mechanism))
         aims.append((aim, _candidates(audit, named, planned.mechanism)))
     for index, extra in enumerate(settings.also):
         tested = promise_tested(audit, attacks[extra.attack], planned)
@@ -104,12 +105,13 @@ def promise_tested(audit: Audit, named: NamedAttack, planned: Planned) -> Promis
 
 def plan_for(audit: Audit, named: NamedAttack, planned: Planned, confidence: float) -> Plan:
     """Return how many candidates of an attack will be guessed, where no deciding bound has planned it."""
-    aim = _aim(audit, promise_tested(audit, named, planned), BoundRequest(attack=named.label), confidence)
+    tested = promise_tested(audit, named, planned)
+    aim = _aim(audit, tested, BoundRequest(attack=named.label), confidence, _sharing(audit, named, planned.mechanism))
     canaries = _candidates(audit, named, planned.mechanism)
     return plan_design(aim, canaries, audit.recipe.runs.count, beside=False)
 
 
-def _aim(audit: Audit, promise: Promise, request: BoundRequest, confidence: float) -> Aim:
+def _aim(audit: Audit, promise: Promise, request: BoundRequest, confidence: float, sharing: int) -> Aim:
     return Aim(
         promise=promise,
         attack=request.attack,
@@ -117,7 +119,15 @@ def _aim(audit: Audit, promise: Promise, request: BoundRequest, confidence: floa
         methods=(request.method,),
         hypothesis=request.hypothesis,
         enough_power=audit.recipe.bounds.power,
+        sharing=sharing,
     )
+
+
+def _sharing(audit: Audit, named: NamedAttack, mechanism: Mechanism) -> int:
+    """Return how many candidates of an attack share a coordinate; of directions that meet, none quite does."""
+    canaries = audit.recipe.canaries
+    family = audit.family(named, audit.attack(named).needs, _placed(audit, mechanism)) or "block"
+    return canaries.per_coordinate if family == "block" and canaries.directions == "dirac" else 1
 
 
 def _drawn(promise: Promise, points: int = 120) -> Promise:
