@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 import torch
 
+from dpaudit.dp.bookkeeping.symmetric import gram
 from dpaudit.dp.clipping import RUN, accumulator_dtype, tensor_norms
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ class Grams:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return x x' of x (..., T, d), in float32 or better: (..., T, T)."""
-        wide = _accumulated(x)
-        return wide @ wide.transpose(-2, -1)
+        return gram(_accumulated(x))
 
     def remembered(self, x: Tensor) -> Tensor:
         """Return the same; the result is kept and must not be changed. x is held, so its memory is not given away."""
