@@ -51,8 +51,10 @@ _NOTHING, _ALL = 1e-4, 0.999  # chances below and above are not worth a certific
 _SCALES = np.array([0.9, 1.0, 1.1])
 #: of (epsilon, delta)-DP one epsilon has a price: of these the best, as parts of 1 / guesses
 _SINGLE = np.geomspace(0.03, 100.0, 24)
-#: programs, and edges x epsilons of all of them, that are solved at one curve: some seconds
-_PROGRAMS, _TERMS, _THINNEST, _MOST_EDGES = 350, 600_000, 11, 260
+#: programs of states, and edges x epsilons of all programs, that are solved at one curve: some seconds
+_PROGRAMS, _TERMS, _THINNEST, _MOST_EDGES = 350, 700_000, 16, 260
+_LOOKS = 3  # programs of each run in which epsilons are chosen
+_MANY_RUNS = 16  # with more, what is not a program weighs more, and fewer terms are left
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,11 @@ def thinning(of: Penalised, most: int) -> int | None:
     """
     edges = of.nodes - 1
     states = of.runs * (most + 1)
-    gap = max(1, math.ceil(max(states / _PROGRAMS, states * edges * _points(edges) / _TERMS)))
-    return gap if gap <= _THINNEST and 0 < edges <= _MOST_EDGES else None
+    terms = _TERMS * min(1, _MANY_RUNS / of.runs) ** 2 - of.runs * _LOOKS * edges * _FIRST_POINTS
+    if not 0 < edges <= _MOST_EDGES or terms <= 0:
+        return None
+    gap = max(1, math.ceil(max(states / _PROGRAMS, states * edges * _points(edges) / terms)))
+    return gap if gap <= _THINNEST else None
 
 
 def _points(edges: int) -> int:

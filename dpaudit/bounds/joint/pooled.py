@@ -111,7 +111,8 @@ class PooledCount:
         if not _are_pooled(runs):
             return "every run must refute: errors are added up over runs of one size only"
         if self.rates is not None:
-            return f"the errors of {len(runs)} runs together, as penalties that the plan fixed"
+            penalties = f"the errors of {len(runs)} runs together, as penalties that the plan fixed"
+            return f"{penalties}; by convolution where backward induction would take too long"
         by = "by backward induction"
         if thinning(counted(runs), rounded_up(total(runs, None) or 0)) is None:
             by = "by convolution of the recursion's bounds: backward induction would take too long"

@@ -270,5 +270,6 @@ def exact_covers(
 
 def test_sizes_alone_say_how_many_programs_there_are() -> None:
     assert thinning(counting(1000, 189, 4, 25), 25) == 1
-    assert thinning(counting(1000, 266, 16, 168), 168) == 11
+    assert thinning(counting(1000, 266, 16, 168), 168) == 15
+    assert thinning(counting(1000, 200, 32, 96), 96) is None, "a minute and a half"
     assert thinning(counting(1000, 900, 16, 600), 600) is None
