@@ -112,7 +112,8 @@ def plan_guesses(  # noqa: PLR0913 (a design, and what it is asked)
     guesses of the worst of `runs` runs. Power: the chance to refute the promise if the noise multiplier is half of what
     was said, while the attacker still believes what was said. guesses: so many in all, instead of the best number.
     beside: other hypotheses, whose bounds by the same guesses are added to the plan. rank_groups: whether the surest
-    guesses may weigh more, which certifies nothing more of `any` mechanism.
+    guesses may weigh more, which certifies nothing more of `any` mechanism. sharing: how many canaries share a
+    coordinate.
 
     >>> from dpaudit.bounds.family import gaussian_family
     >>> from dpaudit.bounds.max_p import PlannedTest
@@ -135,28 +136,32 @@ def plan_guesses(  # noqa: PLR0913 (a design, and what it is asked)
     quick = EveryRun(stand_in(planned), design, half_noise)
 
     way, guesses = _best(planned, quick, promise, guesses, enough_power, rank_groups=rank_groups)
-    inside, outside = design.sides(guesses)
-    tests = (planned, *beside)
+    found = _foreseen(quick, way, guesses, (planned, *beside))
+    note = _note(mechanism, planned, way)
+    return Plan(attack=attack, power=way.power(promise, guesses), note=note, **found)
+
+
+def _foreseen(quick: EveryRun, way: EveryRun, guesses: int, tests: Sequence[PlannedTest[Any]]) -> dict[str, Any]:
+    """Return the fields of a plan that say what `way` certifies with so many guesses; the first test decides."""
+    planned, design = tests[0], quick.design
+    hypothesis, (inside, outside) = planned.family.hypothesis, design.sides(guesses)
     expected = {test.family.hypothesis: way.expected(test, guesses) for test in tests}
     largest = {test.family.hypothesis: way.largest(test, guesses) for test in tests}
-    recursion = {planned.family.hypothesis: quick.expected(quick.planned, guesses)}
-    return Plan(
-        attack=attack,
-        method=planned.test.method,
-        canaries=canaries,
-        runs=runs,
-        guesses_in=inside,
-        guesses_out=outside,
-        expected_epsilon=expected[planned.family.hypothesis],
-        expected=expected,
-        largest=largest,
-        power=way.power(promise, guesses),
-        largest_epsilon=largest[planned.family.hypothesis],
-        error_rates=way.error_rates(guesses),
-        surest=way.surest,
-        by_recursion=recursion if isinstance(planned.test, SearchesFamily) else {},
-        note=_note(mechanism, planned, way),
-    )
+    searches = isinstance(planned.test, SearchesFamily)
+    return {
+        "method": planned.test.method,
+        "canaries": design.canaries,
+        "runs": design.runs,
+        "guesses_in": inside,
+        "guesses_out": outside,
+        "expected_epsilon": expected[hypothesis],
+        "expected": expected,
+        "largest_epsilon": largest[hypothesis],
+        "largest": largest,
+        "error_rates": way.error_rates(guesses),
+        "surest": way.surest,
+        "by_recursion": {hypothesis: quick.expected(quick.planned, guesses)} if searches else {},
+    }
 
 
 def _best(

@@ -10,9 +10,11 @@ import numpy as np
 from scipy.special import bdtr
 
 from dpaudit.bounds.guesses import Guesses
+from dpaudit.bounds.ideal_guesser import first_true
 from dpaudit.bounds.joint.evidence import best_evidence
 from dpaudit.bounds.joint.induction import Penalised, penalised_chances, thinning
 from dpaudit.bounds.joint.penalties import evidence_penalties
+from dpaudit.bounds.joint.pooled import convolved
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,7 +80,8 @@ def median_runs(run: Guesses, error_rate: float, runs: int, penalties: tuple[int
 def power_of_pooled(promise: TradeOff, run: Guesses, rates: ErrorRates, runs: int, alpha: float) -> float:
     """Return the chance that `runs` runs together refute the promise if guesses err at `rates.broken`.
 
-    4,000 fixed draws; totals above twice what they are expected to be are not counted.
+    4,000 fixed draws; totals above twice what they are expected to be are not counted. By convolution where backward
+    induction up to there would take too long.
     """
     penalties = evidence_penalties(run.canaries, run.guesses, rates.broken, runs, promise)
     errors = np.random.default_rng(0).binomial(run.guesses, rates.broken, size=(_DRAWS, runs))
@@ -88,9 +91,10 @@ def power_of_pooled(promise: TradeOff, run: Guesses, rates: ErrorRates, runs: in
     of = Penalised(run.canaries, run.guesses, runs, each)
     gap = thinning(of, most)
     if gap is None:
-        return 0.0
-    bounds = penalised_chances(of, most, promise, gap)
-    return float(np.mean(totals <= np.searchsorted(bounds, alpha, side="right") - 1))
+        refuted = first_true(lambda paid: convolved(of, paid, promise) > alpha, most)
+    else:
+        refuted = int(np.searchsorted(penalised_chances(of, most, promise, gap), alpha, side="right"))
+    return float(np.mean(totals < refuted))
 
 
 def _paid(guesses: int, penalties: tuple[int, ...] | None) -> NDArray[np.int64]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dpaudit.bounds.tradeoff import TradeOff
     from dpaudit.results import GuaranteeKind
 
-__all__ = ["PooledCount"]
+__all__ = ["PooledCount", "convolved"]
 
 Curve = TypeVar("Curve", bound="TradeOff")
 
@@ -145,13 +145,13 @@ def _chance(curve: TradeOff, runs: Sequence[Guesses], penalties: tuple[int, ...]
 
 def _bound(of: Penalised, most: int, curve: TradeOff) -> float:
     gap = thinning(of, rounded_up(most))
-    return _by_recursion(of, most, curve) if gap is None else float(_chances(of, rounded_up(most), curve, gap)[most])
+    return convolved(of, most, curve) if gap is None else float(_chances(of, rounded_up(most), curve, gap)[most])
 
 
 _chances = lru_cache(maxsize=256)(penalised_chances)
 
 
-def _by_recursion(of: Penalised, most: int, curve: TradeOff) -> float:
+def convolved(of: Penalised, most: int, curve: TradeOff) -> float:
     """Return the bound by convolution, penalties rounded down to few units, chances those of the recursion.
 
     The recursion is asked for some counts of errors; its answer for the next larger one holds for those between.

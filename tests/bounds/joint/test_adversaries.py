@@ -112,24 +112,25 @@ def largest_chance(parts: tuple[float, float], wrongs: tuple[float, float]) -> f
     return worst
 
 
-def best_response(test: Refuting, choices: Callable[[int, int], Law]) -> float:
-    """Return the chance that the best of the laws, (n, guesses + 1), chosen anew in each run and state, is refuted."""
+def played(test: Refuting, earned: Callable[[Law], float]) -> float:
+    """Return the chance that runs are refuted if each, in each state, earns so much of its reward, (guesses + 1,)."""
     won = np.ones(test.most + 1)
-    for number in range(RUNS):
-        new = np.zeros_like(won)
-        for left in range(test.most + 1):
-            after = left - test.penalties
-            reward = np.where(after >= 0, won[np.maximum(after, 0)], 0.0)
-            new[left] = float((choices(number, left) @ reward).max())
-        won = new
+    for _ in range(RUNS):
+        left = np.arange(test.most + 1)[:, None] - test.penalties
+        won = np.array([earned(reward) for reward in np.where(left >= 0, won[np.maximum(left, 0)], 0.0)])
     return float(won[-1])
+
+
+def best_of(choices: Law) -> Callable[[Law], float]:
+    """Return what the best of the laws, (n, guesses + 1), earns; it is chosen anew in each run and state."""
+    return lambda reward: float((choices @ reward).max())
 
 
 @pytest.mark.parametrize("name", ["count", "log e", "convolution"])
 def test_no_choice_among_leaks_from_run_to_run_is_refuted_more_than_alpha(name: str) -> None:
     test = refuting(name)
-    found = best_response(test, lambda _number, _left: laws())
-    static = max(best_response(test, lambda _number, _left, k=k: laws()[k : k + 1]) for k in range(len(laws())))  # type: ignore[misc]  # the default binds k
+    found = played(test, best_of(laws()))
+    static = max(played(test, best_of(law[None])) for law in laws())
     assert static <= found <= test.bound <= ALPHA
     assert found > 0.2 * ALPHA or name == "convolution", "and they come near"
 
@@ -137,15 +138,8 @@ def test_no_choice_among_leaks_from_run_to_run_is_refuted_more_than_alpha(name: 
 @pytest.mark.parametrize("name", ["count", pytest.param("log e", marks=pytest.mark.slow)])
 def test_the_programs_own_worst_laws_come_near_alpha_and_not_above(name: str) -> None:
     test = refuting(name)
-    won = np.ones(test.most + 1)
-    for _ in range(RUNS):
-        new = np.zeros_like(won)
-        for left in range(test.most + 1):
-            after = left - test.penalties
-            reward = np.where(after >= 0, won[np.maximum(after, 0)], 0.0)
-            new[left] = float(worst_law(reward) @ reward)
-        won = new
-    assert 0.85 * test.bound < won[-1] <= test.bound * 1.005  # they keep the curve's profile at 40 epsilons
+    won = played(test, lambda reward: float(worst_law(reward) @ reward))
+    assert 0.85 * test.bound < won <= test.bound * 1.005  # they keep the curve's profile at 40 epsilons
 
 
 def worst_law(reward: Law) -> Law:

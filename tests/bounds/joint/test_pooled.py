@@ -10,7 +10,7 @@ from scipy.special import bdtr, expit
 
 from dpaudit.bounds.family import accountant_family, any_family, gaussian_family
 from dpaudit.bounds.guesses import Guesses
-from dpaudit.bounds.joint import pooled
+from dpaudit.bounds.joint import foreseen, pooled
 from dpaudit.bounds.joint.count import JointCount
 from dpaudit.bounds.joint.foreseen import median_runs, power_of_pooled
 from dpaudit.bounds.joint.penalties import counted, evidence_penalties
@@ -116,8 +116,15 @@ def test_where_induction_would_take_too_long_the_convolution_holds_and_is_said()
     larger = max_p_value(PooledCount(), Gaussian(0.9), runs)
     assert bound <= larger
     small = runs_of((3, 4), 300, 60)
-    seen = pooled._by_recursion(counted(small), 7, Gaussian(1.0))
+    seen = pooled.convolved(counted(small), 7, Gaussian(1.0))
     assert max_p_value(PooledCount(), Gaussian(1.0), small) < seen < 1
+
+
+def test_power_is_foreseen_where_induction_would_take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = (Gaussian(1.2), Guesses(canaries=1000, guesses=150, correct=0), ErrorRates(promised=0.03, broken=0.02), 3)
+    by_induction = power_of_pooled(*asked, 0.05)
+    monkeypatch.setattr(foreseen, "thinning", lambda *_: None)
+    assert 0.2 < power_of_pooled(*asked, 0.05) <= by_induction + 0.01 < 1.01
 
 
 def test_what_a_plan_foresees() -> None:
