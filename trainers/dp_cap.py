@@ -47,14 +47,18 @@ if TYPE_CHECKING:
 
 __all__ = ["DPCap"]
 
+_FEATURES = ("memory", "blocks")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DPCap:
     """Captioning whose loss is a sum over image-caption pairs.
 
-    size: micro, mini, nano, tiny, small, base or large. tokenizer: clip-bpe, scenes, or a folder of Hugging Face's.
-    vocabulary: how many tokens it must know, 0 = as many as it does; with a number the folder is first opened when a
-    caption is read, so a model can be built, and its cost forecast, where the folder is not.
+    size: micro, mini, nano, tiny, small, base or large. tokenizer: clip-bpe, scenes, "words: cat dog" (these words
+    alone, public as the recipe is), or a folder of Hugging Face's. vocabulary: how many tokens it must know, 0 = as
+    many as it does; with a number the folder is first opened when a caption is read, so a model can be built, and its
+    cost forecast, where the folder is not. features: memory, the mean token that the decoder reads, as in the published
+    few-shot probe; or blocks, the mean patch of every encoder block, as in ViP's linear probe.
     image_size, patch_size, context: pixels and tokens; 0 = as the size was published (16, 4 and 16 for micro, 32, 4 and
     24 for mini, else 224, 16 and 40); a longer caption is cut. tied_vocabulary: one matrix for embedding and head.
     smallest_crop: least area of a random crop, 1 = none; flip: swap left and right by a coin, which may falsify a
@@ -74,6 +78,7 @@ class DPCap:
     patch_size: int = 0
     context: int = 0
     tied_vocabulary: bool = False
+    features: str = "memory"
     smallest_crop: float = 1.0
     flip: bool = False
     peak_learning_rate: float = 2e-3
@@ -90,6 +95,8 @@ class DPCap:
         check_published_adamw(self.peak_learning_rate, self.betas, self.weight_decay, self.warmup)
         if self.cosine_steps != 0 and self.cosine_steps <= self.warmup:
             raise InputError("cosine_steps", self.cosine_steps, f"0, or more than warmup = {self.warmup}")
+        if self.features not in _FEATURES:
+            raise InputError("features", self.features, " or ".join(_FEATURES))
         if self.vocabulary < 0:
             raise InputError("vocabulary", self.vocabulary, "a number of tokens, or 0 for the tokenizer's own")
         if not self.vocabulary:
@@ -154,8 +161,10 @@ class DPCap:
         return caption_losses(logits.float(), batch["targets"], pad=IGNORED)
 
     def embed(self, model: nn.Module, images: Tensor) -> Tensor:
-        """Return DP-Cap's probe features, (n, decoder width): the mean token of what the decoder reads."""
-        return cast("Captioner", model).features(normalised(images))
+        """Return the features, (n, decoder width) of the memory or (n, depth * encoder width) of the blocks."""
+        captioner = cast("Captioner", model)
+        read = captioner.block_features if self.features == "blocks" else captioner.features
+        return read(normalised(images))
 
     def optimizer(self, parameters: Sequence[nn.Parameter], steps: int) -> Optimizer:
         """Return AdamW; weight decay acts on every tensor, as in the published code."""

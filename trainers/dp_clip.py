@@ -74,11 +74,12 @@ class DPClip:
     """Contrastive image-text training with one clip per batch; sensitivity 2C.
 
     model: micro or nano (ours), or any name of open_clip, built without weights and without a download. tokenizer:
-    clip-bpe, scenes, or a Hugging Face folder such as ./siglip; empty = the model's own. groups: the batch's gradient
-    is that of so many random groups, each clipped to C (DP-GCL); 1 = DP-CLIP. as_published: declare a sensitivity of
-    C, which is wrong, and is told so. normalisation: of pixels, clip, imagenet, half or none. smallest_crop: least
-    area of a random crop, 1 = none; flip: swap left and right by a coin, which may falsify a caption. micro_batch:
-    pairs in the towers at a time, which changes memory, not the gradient. warmup: steps of linear ramp, 0 = none.
+    clip-bpe, scenes, "words: cat dog" or a Hugging Face folder such as ./siglip; empty = the model's own. groups: the
+    batch's gradient is that of so many random groups, each clipped to C (DP-GCL); 1 = DP-CLIP. as_published: declare a
+    sensitivity of C, which is wrong, and is told so. normalisation: of pixels, clip, imagenet, half or none.
+    smallest_crop: least area of a random crop, 1 = none; flip: swap left and right by a coin, which may falsify a
+    caption. micro_batch: pairs in the towers at a time, which changes memory, not the gradient. warmup: steps of linear
+    ramp, 0 = none.
 
     The temperature is trained inside the clip. The defaults suit micro at a few hundred steps.
 

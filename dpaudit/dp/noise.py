@@ -22,7 +22,7 @@ import torch
 from dpaudit.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -34,6 +34,10 @@ __all__ = ["CHUNK", "Noise", "NoiseMeasure", "add_noise", "gaussian_like"]
 
 #: numbers per chunk; even, for Box-Muller makes pairs
 CHUNK = 1 << 16
+#: numbers below which other threads take longer to begin than one takes for all
+_SHARED_FROM = 4 * CHUNK
+#: numbers that are drawn before they are added
+_TOGETHER = 1 << 22
 #: the grid of `secure` is 2^-20 of the largest power of two in the std: float32 holds it exactly up to 8 std
 _GRID_BITS = 20
 
@@ -78,32 +82,52 @@ class Noise:
             return {name: tensor.clone() for name, tensor in sums.items()}, NoiseMeasure(0.0, count)
         noisy, measure = {}, NoiseMeasure()
         with ThreadPoolExecutor(self.threads or torch.get_num_threads()) as pool:
-            for name, tensor in sums.items():
-                noisy[name] = self._added(tensor, keys(name), pool)
-                measure += _measure(noisy[name] - tensor)
+            for group in _groups(sums):
+                for name, drawn in self._draw(group, keys, pool).items():
+                    noisy[name] = self._added(group[name], drawn)
+                    measure += _measure(noisy[name] - group[name])
         return noisy, measure
 
-    def _added(self, tensor: Tensor, key: Rng, pool: ThreadPoolExecutor) -> Tensor:
+    def _added(self, tensor: Tensor, drawn: Tensor) -> Tensor:
         if self.secure:
-            return _on_grid(tensor.detach().cpu().double() + self.draw(tensor, key, pool), self.std).to(tensor)
-        return tensor + self.draw(tensor, key, pool).to(tensor)
+            return _on_grid(tensor.detach().cpu().double() + drawn, self.std).to(tensor)
+        return tensor + drawn.to(tensor)
 
-    def draw(self, tensor: Tensor, key: Rng, pool: ThreadPoolExecutor) -> Tensor:
-        """Return noise in the tensor's shape, on the CPU: float32 (float64 for float64 tensors and when secure)."""
-        wide = self.secure or tensor.dtype == torch.float64
-        dtype: np.dtype[Any] = np.dtype(np.float64 if wide else np.float32)
-        out = np.empty(tensor.numel(), dtype)
+    def _draw(self, group: Gradients, keys: Callable[[str], Rng], pool: ThreadPoolExecutor) -> Gradients:
+        """Return noise in every tensor's shape, on the CPU: float32 (float64 for float64 tensors and when secure)."""
         fill = _fill_secure if self.secure else _fill_philox
+        drawn = {name: np.empty(tensor.shape, self._kind(tensor)) for name, tensor in group.items()}
 
-        def work(chunk: int) -> None:
+        def work(job: tuple[NDArray[Any], Rng, int]) -> None:
+            out, key, chunk = job
             part = out[chunk * CHUNK : (chunk + 1) * CHUNK]
             fill(part, key, chunk)
             part *= self.std
 
-        chunks = range(-(-out.size // CHUNK))
-        for _ in map(work, chunks) if len(chunks) < 2 else pool.map(work, chunks):
+        jobs = [(out.reshape(-1), keys(name), chunk) for name, out in drawn.items() for chunk in _chunks(out.size)]
+        few = sum(out.size for out in drawn.values()) < _SHARED_FROM
+        for _ in map(work, jobs) if few else pool.map(work, jobs):
             pass
-        return torch.from_numpy(out).reshape(tensor.shape)
+        return {name: torch.from_numpy(out) for name, out in drawn.items()}
+
+    def _kind(self, tensor: Tensor) -> np.dtype[Any]:
+        return np.dtype(np.float64 if self.secure or tensor.dtype == torch.float64 else np.float32)
+
+
+def _groups(sums: Gradients) -> Iterator[Gradients]:
+    """Yield the tensors in groups of `_TOGETHER` numbers at most, or of one; threads share what a group needs."""
+    group: Gradients = {}
+    for name, tensor in sums.items():
+        if group and sum(each.numel() for each in group.values()) + tensor.numel() > _TOGETHER:
+            yield group
+            group = {}
+        group[name] = tensor
+    if group:
+        yield group
+
+
+def _chunks(size: int) -> range:
+    return range(-(-size // CHUNK))
 
 
 def gaussian_like(tensor: Tensor, std: float, rng: Rng) -> Tensor:

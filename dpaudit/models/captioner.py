@@ -119,8 +119,12 @@ class Captioner(nn.Module):
         return memory
 
     def features(self, images: Tensor) -> Tensor:
-        """Return DP-Cap's probe features of images (n, 3, S, S): the mean token of the memory, (n, decoder_width)."""
+        """Return DP-Cap's few-shot features of images (n, 3, S, S): the memory's mean token, (n, decoder_width)."""
         return self.memory(images).mean(dim=1)
+
+    def block_features(self, images: Tensor) -> Tensor:
+        """Return what ViP's linear probe reads, of images (n, 3, S, S): each block's mean patch, (n, depth * width)."""
+        return torch.cat([tokens[:, 1:].mean(dim=1) for tokens in self.encoder.layers(images)], dim=1)
 
 
 def caption_losses(logits: Tensor, targets: Tensor, pad: int = 0) -> Tensor:

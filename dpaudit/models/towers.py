@@ -131,11 +131,15 @@ class ImageTower(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the tokens of images (n, 3, S, S) after the last norm, class token first: (n, 1 + side², width)."""
-        n = len(images)
-        patches = self.patches(patchify(images, self.size.patch_size))
-        tokens = torch.cat([self.token(n), patches], dim=1) + self.positions(n)
-        final: Tensor = self.norm(self.blocks(self.first_norm(tokens)))
+        final: Tensor = self.norm(self.blocks(self._tokens(images)))
         return final
+
+    def layers(self, images: Tensor) -> list[Tensor]:
+        """Return the tokens of images (n, 3, S, S) after each block, not normed, each (n, 1 + side², width)."""
+        layers = [self._tokens(images)]
+        for block in self.blocks:
+            layers.append(block(layers[-1]))
+        return layers[1:]
 
     def embed(self, images: Tensor) -> Tensor:
         """Return the class token, through the head where there is one: (n, outputs) or (n, width)."""
@@ -144,6 +148,12 @@ class ImageTower(nn.Module):
             return pooled
         embedding: Tensor = self.head(pooled)
         return embedding
+
+    def _tokens(self, images: Tensor) -> Tensor:
+        n = len(images)
+        patches = self.patches(patchify(images, self.size.patch_size))
+        tokens: Tensor = self.first_norm(torch.cat([self.token(n), patches], dim=1) + self.positions(n))
+        return tokens
 
 
 class TextTower(nn.Module):

@@ -99,6 +99,18 @@ def test_words_that_are_none_are_named(words: tuple[str, ...], named: str) -> No
         Words(words)
 
 
+def test_words_are_given_in_a_recipe() -> None:
+    words = open_tokenizer("words: a cat  dog")
+    assert (words.vocabulary, words.text(words.pieces("A dog, a horse"))) == (7, "a dog <unknown> a <unknown>")
+    for name, expected in (
+        ("words:", "at least one word"),
+        ("words: cat Cat", "one lower-case word"),
+        ("words: a a", "without rep"),
+    ):
+        with pytest.raises(InputError, match=f"tokenizer = .*{expected}"):
+            open_tokenizer(name)
+
+
 def test_captions_are_cut_and_keep_their_end() -> None:
     encoded = encode(SCENES, ["a red ring", "a large red ring and a small blue star"], ["s/0", "s/1"], 6)
     assert encoded.tokens.dtype == np.int64

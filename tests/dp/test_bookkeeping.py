@@ -1,4 +1,4 @@
-"""Book-keeping gives the loop's clipped sum for every kind of layer, and for the models that are here."""
+"""Book-keeping gives the clipped sum of the loop for every layer and every model that is here, whole or in halves."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dpaudit.dp.bookkeeping import halves
 from dpaudit.dp.bookkeeping.clipped_sum import bookkeeping_sum
 from dpaudit.dp.bookkeeping.forms import Outer, Tied
 from dpaudit.dp.bookkeeping.layers import Layer
@@ -22,13 +23,24 @@ from dpaudit.models.mae import SIZES, MaskedAutoencoder, patchify
 from dpaudit.models.vit import Learned, take_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from dpaudit.dp.clipping import Clipped, ClippingRule, Losses
     from dpaudit.dp.tensors import Batch
 
 RECORDS = 5
 FLAT = Flat()
+
+
+@pytest.fixture(params=["whole", "halves"], autouse=True)
+def pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Compute every batch in one piece, or every one in halves, however small."""
+    monkeypatch.setattr(halves, "_FEWEST_PRODUCTS", 0 if request.param == "halves" else 10**18)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield request.param
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
 
 
 class Of(nn.Module):
@@ -186,6 +198,7 @@ def check_parity(
     clip = float(norms.median())
     expected = loop_sum(model, losses, batch, clip, rule)
     found = bookkeeping_sum(model, losses, batch, clip, rule)
+    assert model not in halves._whole, "the halves failed, and what is compared is the whole batch"
     assert distance(found, expected) < tolerance
     for each in ("norms", "contributions", "losses"):
         torch.testing.assert_close(getattr(found, each), getattr(expected, each), rtol=tolerance, atol=tolerance * clip)

@@ -101,6 +101,18 @@ def test_any_number_of_threads_draws_the_same(size: int, secure: bool) -> None:
     assert drawn[0][1].count == size + 3
 
 
+@pytest.mark.parametrize("together", [1, 10, 2 * CHUNK, 10**9])
+def test_which_tensors_are_drawn_together_does_not_matter(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = [(3, 2), (2 * CHUNK,), (), (5,), (CHUNK + 1, 2)]
+    sums = {str(at): torch.ones(size) for at, size in enumerate(sizes)}
+    alone = {name: Noise(std=0.3).add({name: each}, RNG.child)[0][name] for name, each in sums.items()}
+    monkeypatch.setattr(noise, "_TOGETHER", together)
+    noisy, measure = Noise(std=0.3, threads=2).add(sums, RNG.child)
+    assert list(noisy) == list(sums)
+    assert all(torch.equal(noisy[name], alone[name]) for name in sums)
+    assert measure.count == sum(each.numel() for each in sums.values())
+
+
 def test_a_longer_tensor_begins_with_the_noise_of_a_shorter_one_in_whole_chunks() -> None:
     whole, part = (gaussian_like(torch.zeros(size), 1.0, RNG) for size in (2 * CHUNK + 5, 2 * CHUNK))
     assert torch.equal(whole[: 2 * CHUNK], part)

@@ -141,6 +141,17 @@ def test_fifty_steps_of_two_and_four_processes_are_those_of_one(tmp_path: Path, 
 
 
 @pytest.mark.slow
+def test_processes_share_the_batches_of_a_stream(tmp_path: Path, tiny: tuple[str, ...]) -> None:
+    stream = ["privacy.sampling=shuffle", "privacy.shuffle_buffer=7", "privacy.adjacency=replace-one"]
+    settings = [*tiny, *SETTINGS, *stream, "privacy.steps=20", "runs.checkpoint_every=10"]
+    alone(tmp_path / "1", settings)
+    for processes in (2, 3):
+        code, _, err = trained(processes, tmp_path / str(processes), settings)
+        assert code == 0, err
+        check_same(tmp_path / "1", tmp_path / str(processes))
+
+
+@pytest.mark.slow
 def test_a_killed_process_ends_the_run_and_any_number_resumes_it(tmp_path: Path, tiny: tuple[str, ...]) -> None:
     settings = [*tiny, *SETTINGS, "privacy.steps=40", "runs.checkpoint_every=3"]
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"

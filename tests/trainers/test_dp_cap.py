@@ -19,6 +19,7 @@ from dpaudit.errors import InputError
 from dpaudit.plugins import CaptionLikelihood, Captions, PerExampleTrainer
 from dpaudit.rng import Rng
 from dpaudit.trainers.dp_cap import DPCap
+from dpaudit.trainers.vip import ViP
 from dpaudit.training.rehearsal import Rehearsal
 from dpaudit.training.sensitivity import rehearsed_records, replay_trainer
 
@@ -60,7 +61,9 @@ def test_options_are_validated_from_plain_values() -> None:
     ("field", "options", "expected"),
     [
         ("size", {"size": "smal"}, "nearest: small"),
-        ("tokenizer", {"tokenizer": "clip"}, "clip-bpe, scenes, or the path"),
+        ("tokenizer", {"tokenizer": "clip"}, "clip-bpe, scenes, words: and the words, or the path"),
+        ("features", {"features": "block"}, "memory or blocks"),
+        ("tokenizer", {"tokenizer": "words: cat Dog"}, "one lower-case word"),
         ("image_size", {"image_size": 18}, "multiple of patch_size = 4"),
         ("patch_size", {"patch_size": -4}, "positive"),
         ("context", {"context": 2}, "at least 3"),
@@ -289,6 +292,18 @@ def test_features_are_the_mean_of_what_the_decoder_reads(taught: tuple[DPCap, to
     memory: Tensor = model.memory(trainer.collate(records, KEY)["images"])  # type: ignore[operator]  # a Module's attribute
     torch.testing.assert_close(features, memory.mean(1))
     assert features.shape == (8, 64)
+
+
+def test_features_of_the_blocks_are_those_of_the_vip_that_it_began_at() -> None:
+    start = ViP(qkv_bias=False)
+    other = start.build(KEY)
+    trainer = DPCap(tokenizer="scenes", features="blocks")
+    model = trainer.build(Rng.from_seed(9))
+    images = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8)
+    assert not torch.allclose(trainer.embed(model, images), start.embed(other, images))
+    trainer.take_over(model, other)
+    torch.testing.assert_close(trainer.embed(model, images), start.embed(other, images))
+    assert trainer.embed(model, images).shape == (5, 3 * 64)
 
 
 def test_a_declared_vocabulary_builds_without_the_folder_and_must_be_right(tmp_path: Path) -> None:

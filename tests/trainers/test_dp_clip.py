@@ -238,7 +238,7 @@ def test_vectors_have_length_one(model: nn.Module) -> None:
         ("model", {"model": "ViT-B32"}, "nearest: ViT-B-32"),
         ("model", {"model": "vit-b-32"}, "nearest: ViT-B-32"),
         ("model", {"model": "roberta-ViT-B-32"}, "would have to be downloaded"),
-        ("tokenizer", {"tokenizer": "clip"}, "clip-bpe, scenes, or the path"),
+        ("tokenizer", {"tokenizer": "clip"}, "clip-bpe, scenes, words: and the words, or the path"),
         ("tokenizer", {"model": "ViT-B-32", "tokenizer": "./nowhere"}, "it lacks"),
         ("groups", {"groups": 0}, "random groups"),
         ("micro_batch", {"micro_batch": 0}, "positive"),

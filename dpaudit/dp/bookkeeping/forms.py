@@ -55,8 +55,8 @@ class Form(Protocol):
     def norms(self, grams: Grams, /) -> Tensor:
         """Return every record's L2 norm, (n,)."""
 
-    def weighted(self, factors: Tensor) -> Tensor:
-        """Return the sum of the gradients, each times its factor, (n,), in the parameter's shape."""
+    def weighted(self, factors: Tensor, onto: Tensor | None = None) -> Tensor:
+        """Return the sum of the gradients, each times its factor, (n,), in the parameter's shape; added to `onto`."""
 
     def dense(self) -> Tensor:
         """Return the gradients themselves, (n, *shape)."""
@@ -72,11 +72,12 @@ class Dense:
         """Return every record's L2 norm, (n,)."""
         return tensor_norms(self.gradients)
 
-    def weighted(self, factors: Tensor) -> Tensor:
-        """Return the weighted sum, (*shape)."""
+    def weighted(self, factors: Tensor, onto: Tensor | None = None) -> Tensor:
+        """Return the weighted sum, (*shape), added to `onto`."""
         gradients = _accumulated(self.gradients)
         flat = gradients.reshape(len(gradients), gradients[0].numel())
-        return (factors.to(flat.dtype) @ flat).reshape(gradients.shape[1:])
+        total = (factors.to(flat.dtype) @ flat).reshape(gradients.shape[1:])
+        return total if onto is None else onto.add_(total)
 
     def dense(self) -> Tensor:
         """Return the gradients, (n, *shape)."""
@@ -103,8 +104,8 @@ class Outer:
         product = grams(self.left).mul_(grams.remembered(self.right))
         return product.flatten(1).sum(1).clamp_(min=0).sqrt_()
 
-    def weighted(self, factors: Tensor) -> Tensor:
-        """Return the weighted sum, (*shape); the smaller factor of the product is the one that is scaled."""
+    def weighted(self, factors: Tensor, onto: Tensor | None = None) -> Tensor:
+        """Return the weighted sum, (*shape), added to `onto`; the smaller factor of the product is the one scaled."""
         left, right = _accumulated(self.left), _accumulated(self.right)
         scale = factors.reshape(-1, *[1] * (left.dim() - 1))
         if left.shape[-1] < right.shape[-1]:
@@ -112,9 +113,11 @@ class Outer:
         else:
             right = right * scale
         if left.dim() == 3:
-            return (left.flatten(0, 1).t() @ right.flatten(0, 1)).reshape(self.shape)
+            seen, sent = left.flatten(0, 1).t(), right.flatten(0, 1)
+            return (seen @ sent).reshape(self.shape) if onto is None else _product_onto(onto, seen, sent)
         grouped = [part.transpose(0, 1).flatten(1, 2) for part in (left, right)]
-        return torch.bmm(grouped[0].transpose(1, 2), grouped[1]).reshape(self.shape)
+        total = torch.bmm(grouped[0].transpose(1, 2), grouped[1]).reshape(self.shape)
+        return total if onto is None else onto.add_(total)
 
     def dense(self) -> Tensor:
         """Return the gradients, (n, *shape)."""
@@ -144,9 +147,12 @@ class Rows:
         owner = torch.div(distinct, self.shape[0], rounding_mode="floor")
         return _added(merged.square_().sum(1, keepdim=True), owner, n).squeeze(1).sqrt_()
 
-    def weighted(self, factors: Tensor) -> Tensor:
-        """Return the weighted sum, (V, d)."""
-        return _added(_accumulated(self.gradients) * factors.reshape(-1, 1, 1), self.index, self.shape[0])
+    def weighted(self, factors: Tensor, onto: Tensor | None = None) -> Tensor:
+        """Return the weighted sum, (V, d), added to `onto`: a table of zeros to add would cost more."""
+        scaled = _accumulated(self.gradients) * factors.reshape(-1, 1, 1)
+        if onto is None:
+            return _added(scaled, self.index, self.shape[0])
+        return onto.index_put_((self.index,), scaled, accumulate=True)
 
     def dense(self) -> Tensor:
         """Return the gradients, (n, V, d)."""
@@ -166,11 +172,9 @@ class Tied:
         squares = self.outer.norms(grams).square() + self.rows.norms(grams).square() + 2 * self._common()
         return squares.clamp_(min=0).sqrt_()
 
-    def weighted(self, factors: Tensor) -> Tensor:
-        """Return the weighted sum, (V, d)."""
-        sums, gradients = self.outer.weighted(factors), self.rows.gradients
-        scaled = _accumulated(gradients) * factors.reshape(-1, 1, 1)
-        return sums.index_put_((self.rows.index,), scaled, accumulate=True)  # a table of zeros would cost more
+    def weighted(self, factors: Tensor, onto: Tensor | None = None) -> Tensor:
+        """Return the weighted sum, (V, d), added to `onto`."""
+        return self.rows.weighted(factors, self.outer.weighted(factors, onto))
 
     def dense(self) -> Tensor:
         """Return the gradients, (n, V, d)."""
@@ -257,6 +261,11 @@ def _all_rows(forms: Sequence[Rows]) -> Rows:
         return forms[0]
     index = torch.cat([form.index for form in forms], dim=1)
     return Rows(index, torch.cat([form.gradients for form in forms], dim=1), forms[0].shape)
+
+
+def _product_onto(onto: Tensor, seen: Tensor, sent: Tensor) -> Tensor:
+    onto.view(seen.shape[0], sent.shape[1]).addmm_(seen, sent)
+    return onto
 
 
 def _added(values: Tensor, at: Tensor, rows: int) -> Tensor:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["gram"]
+__all__ = ["gram", "numpy_on_one_thread"]
 
 #: of fewer tokens torch's product is as fast
 _FEWEST_TOKENS = 32
@@ -39,12 +39,13 @@ def gram(x: Tensor) -> Tensor:
 
 def _updated(x: Tensor) -> Tensor:
     values = x.numpy()
-    with _one_thread():
+    with numpy_on_one_thread():
         return torch.from_numpy(values @ values.swapaxes(-2, -1))
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def numpy_on_one_thread() -> Iterator[None]:
+    """Keep numpy's products on one thread inside the block; of blocks on several threads one must enclose all."""
     before = [(library, library.get_num_threads()) for library in _libraries()]
     for library, _ in before:
         library.set_num_threads(1)

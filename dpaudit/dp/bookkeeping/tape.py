@@ -102,14 +102,20 @@ class Tape:
         self._waiting.clear()
         self._stack()
 
-    def weighted(self, factors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-        """Yield the weighted sums of all gradients by name, given name -> (n,); the tape is then empty."""
-        with full_precision():
-            while self._stacks:
-                yield from self._stacks.pop().weighted(factors).items()
-            while self._forms:
-                name, form = self._forms.popitem()
-                yield name, form.weighted(factors[name])
+    def kept(self) -> list[str]:
+        """Return whose gradients are kept by themselves, not in a stack of small ones."""
+        return list(self._forms)
+
+    def take(self, name: str) -> Form | None:
+        """Return what is kept of a parameter by itself; the tape no longer has it."""
+        return self._forms.pop(name, None)
+
+    def weighted_small(self, factors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weighted sums of all small gradients by name, given name -> (n,); they are then gone."""
+        sums: dict[str, Tensor] = {}
+        while self._stacks:
+            sums |= self._stacks.pop().weighted(factors)
+        return sums
 
     def dense(self) -> dict[str, Tensor]:
         """Return the gradients themselves, name -> (n, *shape); the tape is then empty."""
