@@ -211,9 +211,10 @@ class GradientCanaries:
     def contribute(self, sums: Gradients, mask: NDArray[np.bool_], clip: float) -> None:
         """Add the clipped gradients of the members among `mask`, (m,), to the sums, in place.
 
-        A record's gradient is a number times its direction, of length 1: so the numbers are norms, and are clipped.
+        A record's gradient is a number, the same for all, times its direction, of length 1: so the number is its norm,
+        and is clipped.
         """
         like = next(iter(sums.values()))
         drawn = torch.from_numpy(mask & self.members).to(like.device)
-        raw = drawn.to(torch.float32) * (self.raw_norm * clip)
-        self.placement.insert(sums, raw * clip_factors(raw.abs(), clip))
+        norm = torch.tensor(self.raw_norm * clip, dtype=torch.float32, device=like.device)
+        self.placement.insert(sums, drawn * (norm * clip_factors(norm, clip)))
