@@ -101,10 +101,13 @@ def test_what_is_small_stays_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.usefixtures("all_halved")
-def test_one_thread_is_not_shared() -> None:
-    torch.set_num_threads(1)
+@pytest.mark.parametrize(("threads", "pieces"), [(1, 1), (2, 2), (3, 1), (4, 2)])
+def test_an_even_number_of_threads_is_shared(threads: int, pieces: int) -> None:
+    torch.set_num_threads(threads)
     try:
-        assert len(halves.halves(network(), batch_of(8))) == 1
+        assert len(halves.halves(network(), batch_of(8))) == pieces
+        equal(network(), batch_of(8))
+        assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(2)
 

@@ -48,12 +48,12 @@ class Each(Protocol):
 def halves(model: nn.Module, batch: Batch) -> list[Batch]:
     """Return the batch in two halves, the first at most one record longer, or in one piece where that is no slower.
 
-    Decided by sizes and torch's number of threads alone, so results repeat. In one piece, too, where somebody watches
-    torch's calls, as a watch hears one thread only, and on other threads than the main one, where somebody else has
-    shared out the processor.
+    Decided by sizes and torch's number of threads, an even one, alone, so results repeat. In one piece, too, where
+    somebody watches torch's calls, as a watch hears one thread only, and on other threads than the main one, where
+    somebody else has shared out the processor.
     """
     records = batch_length(batch)
-    if records < 2 or torch.get_num_threads() < 2 or model in _whole or _is_watched() or not _on_cpu(model, batch):
+    if records < 2 or torch.get_num_threads() % 2 or model in _whole or _is_watched() or not _on_cpu(model, batch):
         return [batch]
     if records * sum(parameter.numel() for parameter in trainable(model).values()) < _FEWEST_PRODUCTS:
         return [batch]
@@ -76,12 +76,12 @@ def at_once(parts: int) -> Iterator[Each]:
     share = threads // parts
     known = (share, torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"))
     alone = numpy_on_one_thread() if share == 1 else nullcontext()
-    with alone, ThreadPoolExecutor(parts, "half of a batch", initializer=_begin, initargs=known) as pool:
-        torch.set_num_threads(share)
-        try:
+    torch.set_num_threads(share)
+    try:
+        with alone, ThreadPoolExecutor(parts, "half of a batch", initializer=_begin, initargs=known) as pool:
             yield pool.map
-        finally:
-            torch.set_num_threads(threads)
+    finally:  # when no thread is left that could begin
+        torch.set_num_threads(threads)
 
 
 def twin(model: nn.Module) -> nn.Module:
