@@ -65,7 +65,7 @@ def differentiated(model: nn.Module, losses: Losses, batch: Batch, weights: Wide
 
 
 def _clipped(model: nn.Module, losses: Losses, batch: Batch, clip: float, rule: ClippingRule) -> tuple[Clipped, Uses]:
-    """Return the clipped sum, in the parameters' types, and how the forward pass used the parameters."""
+    """Return the clipped sum, computed in halves where that is faster, and how the parameters were used."""
     parts = halves(model, batch)
     if len(parts) > 1:
         try:
@@ -85,6 +85,8 @@ def _of_parts(
     rule: ClippingRule,
     weights: Wide | None = None,
 ) -> tuple[Clipped, Uses]:
+    """Return the clipped sum of a batch in parts, and how the forward pass used the parameters."""
+
     def passed(part: Batch) -> tuple[Tape, Tensor]:
         return differentiated(twin(model) if len(parts) > 1 else model, losses, part, weights)
 
@@ -111,7 +113,8 @@ def _weighted(parameters: Mapping[str, Tensor], tapes: Sequence[Tape], scaled: S
     """Return the sums of all tapes' gradients, each times its factor, in the parameters' types; the tapes are empty."""
     ends = [0, *itertools.accumulate(tape.records for tape in tapes)]
     factors = [{name: every[a:b] for name, every in scaled.factors.items()} for a, b in itertools.pairwise(ends)]
-    device, sums = scaled.norms.device.type, dict[str, "Tensor"]()
+    device = scaled.norms.device.type
+    sums: Gradients = {}
 
     def add_up(name: str) -> None:
         with torch.no_grad(), torch.autocast(device, enabled=False):
