@@ -22,5 +22,5 @@ for seed in 0 1 2; do
   run cifar10-vip cifar10-vip-8 --set data.path="$1"
   run cifar10-vip cifar10-vip-inf $(start cifar10-vip-8) $plain --set privacy.batch_size=256 --set privacy.steps=400 --set data.path="$1"
   run cifar10-dp-cap cifar10-dp-cap-8 --set data.path="$1"
-  run cifar10-dp-cap cifar10-dp-cap-inf $(start cifar10-dp-cap-8) $plain --set privacy.batch_size=256 --set privacy.steps=200 --set data.path="$1"
+  run cifar10-dp-cap cifar10-dp-cap-inf $(start cifar10-dp-cap-8) --set start.trainer=null $plain --set privacy.batch_size=256 --set privacy.steps=200 --set data.path="$1"
 done
