@@ -199,7 +199,7 @@ class ByLength(nn.Module):
 def test_halves_that_go_different_ways_are_not_added() -> None:
     model, batch = ByLength(), batch_of(8)
     equal(model, batch)
-    batch["x"][0] *= 1e4
+    batch["x"][7] *= 1e4  # of the second half: what the first tells is not enough
     with pytest.raises(DpauditError, match=r"not what each has alone|used otherwise"):
         equal(model, batch)  # a record that makes others' path longer: no batch of this model is private
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["bookkeeping_sum", "differentiated"]
 
 _FLAT = Flat()
+#: what is raised by a half of which the whole may know better: a record's number, or a layer that a twin cannot hold
+_OF_HALVES = (DpauditError, RuntimeError, TypeError, AttributeError)
 
 
 def bookkeeping_sum(model: nn.Module, losses: Losses, batch: Batch, clip: float, rule: ClippingRule = _FLAT) -> Clipped:
@@ -67,14 +70,13 @@ def differentiated(model: nn.Module, losses: Losses, batch: Batch, weights: Wide
 def _clipped(model: nn.Module, losses: Losses, batch: Batch, clip: float, rule: ClippingRule) -> tuple[Clipped, Uses]:
     """Return the clipped sum, computed in halves where that is faster, and how the parameters were used."""
     parts = halves(model, batch)
-    if len(parts) > 1:
-        try:
-            return _of_parts(model, losses, parts, clip, rule)
-        except Exception:  # the whole batch raises it again, with the record's number in it, or need not
-            found = _of_parts(model, losses, [batch], clip, rule)
-        in_one_piece(model)
-        return found
-    return _of_parts(model, losses, parts, clip, rule)
+    if len(parts) == 1:
+        return _of_parts(model, losses, parts, clip, rule)
+    with suppress(*_OF_HALVES):
+        return _of_parts(model, losses, parts, clip, rule)
+    found = _of_parts(model, losses, [batch], clip, rule)  # raises it again, unless it is cured
+    in_one_piece(model)
+    return found
 
 
 def _of_parts(

@@ -32,7 +32,7 @@ _Job = TypeVar("_Job")
 _Done = TypeVar("_Done")
 
 #: trained parameters times records below which Python's part, which the halves do in turns, is too large: measured on
-#: masked autoencoders and captioners from 0.2 to 69 million parameters; convolutions gain nothing and lose nothing
+#: masked autoencoders and captioners from 0.2 to 69 million parameters; of convolutions 0.9 to 1.2 of the time
 _FEWEST_PRODUCTS = 75_000_000
 #: models that cannot be differentiated in halves: their layers know each other by other ways than as children
 _whole: weakref.WeakSet[nn.Module] = weakref.WeakSet()
